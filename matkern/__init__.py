@@ -1,0 +1,74 @@
+"""Derivatives of linear algebra: batched, compiled VJP and JVP kernels.
+
+The functions have NumPy's and SciPy's names and options and take any batch of matrices. Each operation ``f`` has
+``f_vjp`` and ``f_jvp``, from what the forward pass saved; `vjp`, `jvp` and `jacobian` do the saving.
+"""
+
+import sys
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+from pathlib import Path
+
+# A checkout has no compiled kernels beside this file: there the installed package takes its place, and what is
+# imported below comes from that.
+if not (Path(__file__).parent / "kernels").is_dir():
+    _here = Path(__file__).resolve().parent.parent
+    _spec = PathFinder.find_spec("matkern", [p for p in sys.path if Path(p).resolve() != _here])
+    if _spec is None or _spec.loader is None:
+        raise ImportError("matkern is not installed: run `pip install .` in the checkout")
+    sys.modules["matkern"] = module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules["matkern"])
+
+from .config import get_num_threads, set_num_threads, show_config
+from .op import OPS, jacobian, jvp, vjp
+from .ops.cholesky import cholesky, cholesky_jvp, cholesky_vjp
+from .ops.eigh import eigh, eigh_jvp, eigh_vjp, eigvalsh, eigvalsh_jvp, eigvalsh_vjp
+from .ops.lu import (
+    lu,
+    lu_factor,
+    lu_factor_jvp,
+    lu_factor_vjp,
+    lu_jvp,
+    lu_solve,
+    lu_solve_jvp,
+    lu_solve_vjp,
+    lu_vjp,
+)
+from .ops.solve import solve, solve_jvp, solve_vjp
+from .ops.triangular import solve_triangular, solve_triangular_jvp, solve_triangular_vjp
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "OPS",
+    "cholesky",
+    "cholesky_jvp",
+    "cholesky_vjp",
+    "eigh",
+    "eigh_jvp",
+    "eigh_vjp",
+    "eigvalsh",
+    "eigvalsh_jvp",
+    "eigvalsh_vjp",
+    "get_num_threads",
+    "jacobian",
+    "jvp",
+    "lu",
+    "lu_factor",
+    "lu_factor_jvp",
+    "lu_factor_vjp",
+    "lu_jvp",
+    "lu_solve",
+    "lu_solve_jvp",
+    "lu_solve_vjp",
+    "lu_vjp",
+    "set_num_threads",
+    "show_config",
+    "solve",
+    "solve_jvp",
+    "solve_triangular",
+    "solve_triangular_jvp",
+    "solve_triangular_vjp",
+    "solve_vjp",
+    "vjp",
+]

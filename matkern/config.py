@@ -1,0 +1,152 @@
+"""Threads, and what this installation computes with: `set_num_threads`, `get_num_threads`, `show_config`."""
+
+import ctypes
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy
+import scipy
+from scipy.linalg import cython_blas
+
+from .kernels import gufunc
+
+__all__ = ["get_num_threads", "set_num_threads", "show_config"]
+
+
+def _blas_function(*names):
+    """The first of these C functions in the BLAS library that SciPy's Cython interface links, or None."""
+    library = ctypes.CDLL(cython_blas.__file__)  # looks in the libraries that this one links, too
+    for name in names:
+        for spelled in (f"scipy_openblas_{name}", f"openblas_{name}", f"scipy_openblas_{name}64_", f"openblas_{name}64_"):
+            if hasattr(library, spelled):
+                return getattr(library, spelled)
+    return None
+
+
+def _blas_text(name):
+    function = _blas_function(name)
+    if function is None:
+        return None
+    function.restype = ctypes.c_char_p
+    return function().decode()
+
+
+def _cpus():
+    """How many CPUs this process may use: its affinity, and a container's quota."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cpus, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or "max": no quota
+        return cpus
+
+
+def set_num_threads(threads):
+    """Set how many threads the kernels may use.
+
+    Parameters
+    ----------
+    threads : int
+        At least 1. A batch is shared among that many threads; a single large matrix uses at most that many of
+        the BLAS library's own.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `threads` is not a positive integer.
+
+    Notes
+    -----
+    The default is the environment variable ``MATKERN_NUM_THREADS``, or the number of CPUs that the process may
+    use. Results do not depend on it for batches of at least that many matrices; a single large matrix may
+    differ by rounding.
+
+    Examples
+    --------
+    >>> import matkern as mk
+    >>> before = mk.get_num_threads()
+    >>> mk.set_num_threads(1)
+    >>> mk.get_num_threads()
+    1
+    >>> mk.set_num_threads(before)
+    """
+    if isinstance(threads, bool) or not hasattr(threads, "__index__"):
+        raise TypeError(f"set_num_threads: threads must be an integer, got {threads!r}")
+    if not 1 <= threads <= 1024:
+        raise ValueError(f"set_num_threads: threads must be from 1 to 1024, got {threads}")
+    gufunc.set_num_threads(threads)
+
+
+def get_num_threads():
+    """Return how many threads the kernels may use; see `set_num_threads`.
+
+    Examples
+    --------
+    >>> import matkern as mk
+    >>> mk.get_num_threads() >= 1
+    True
+    """
+    return gufunc.get_num_threads()
+
+
+def show_config(mode="stdout"):
+    """Print or return the versions, the BLAS library and the threads that matkern computes with.
+
+    Parameters
+    ----------
+    mode : {"stdout", "dicts"}, optional
+        Print the configuration (default), or return it as a dictionary.
+
+    Returns
+    -------
+    dict or None
+        For ``mode="dicts"``: ``matkern``, ``numpy``, ``scipy`` and ``python`` (versions), ``blas`` (name and
+        options of the library that SciPy brings), ``blas core`` (the CPU type that it detected), ``blas
+        threads``, ``blas integers`` (bits), ``threads`` (of matkern). What the library does not tell is None.
+
+    Raises
+    ------
+    ValueError
+        If `mode` is neither.
+
+    Examples
+    --------
+    >>> import matkern as mk
+    >>> mk.show_config(mode="dicts")["blas integers"]
+    32
+    """
+    if mode not in ("stdout", "dicts"):
+        raise ValueError(f"show_config: mode must be 'stdout' or 'dicts', got {mode!r}")
+    threads = _blas_function("get_num_threads")
+    config = {
+        "matkern": version("matkern"),
+        "numpy": numpy.__version__,
+        "scipy": scipy.__version__,
+        "python": platform.python_version(),
+        "blas": _blas_text("get_config"),
+        "blas core": _blas_text("get_corename"),
+        "blas threads": None if threads is None else threads(),
+        "blas integers": 8 * ctypes.sizeof(ctypes.c_int),
+        "threads": get_num_threads(),
+    }
+    if mode == "dicts":
+        return config
+    for key, value in config.items():
+        print(f"{key + ':':<15}{'unknown' if value is None else value}")
+    return None
+
+
+def _start():
+    """Give the kernels the BLAS library's threads to rule, and the default number of their own."""
+    setter, getter = _blas_function("set_num_threads"), _blas_function("get_num_threads")
+    if setter is not None and getter is not None:
+        gufunc.set_blas(*(ctypes.cast(f, ctypes.c_void_p).value for f in (setter, getter)))
+    text = os.environ.get("MATKERN_NUM_THREADS", "")
+    if text and not (text.isdecimal() and 1 <= int(text) <= 1024):
+        raise ImportError(f"MATKERN_NUM_THREADS must be an integer from 1 to 1024, got {text!r}")
+    set_num_threads(int(text) if text else min(_cpus(), 1024))
+
+
+_start()

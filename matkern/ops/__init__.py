@@ -1,0 +1,1 @@
+"""The operations, one file per family: public functions, plain formulas, records."""

@@ -1,0 +1,52 @@
+"""Pieces that the plain formulas share, in any namespace `xp` with NumPy's names."""
+
+
+def adjoint(xp, x):
+    """The conjugate transpose."""
+    return xp.conj(xp.swapaxes(x, -1, -2))
+
+
+def matmul(xp, first, *rest):
+    """The product of several matrices, from the left."""
+    for x in rest:
+        first = xp.matmul(first, x)
+    return first
+
+
+def eye_of(xp, x):
+    """The identity in the size of the matrices x."""
+    return xp.eye(x.shape[-1], dtype=x.dtype)
+
+
+def phi(xp, x):
+    """The lower triangle with its diagonal halved."""
+    return xp.tril(x) - eye_of(xp, x) * x / 2
+
+
+def gradient_of_hermitian(xp, g, triangle):
+    """A gradient of a Hermitian matrix: its Hermitian part, or with respect to the entries of a triangle."""
+    g = (g + adjoint(xp, g)) / 2
+    if triangle is None:
+        return g
+    return (xp.tril(2 * g) if triangle == "L" else xp.triu(2 * g)) - eye_of(xp, g) * g
+
+
+def tangent_of_hermitian(xp, t, triangle):
+    """A tangent of a Hermitian matrix from any square one: its Hermitian part, or from the entries of a triangle."""
+    if triangle is not None:
+        part = xp.tril(t) if triangle == "L" else xp.triu(t)
+        t = 2 * part - eye_of(xp, t) * part
+    return (t + adjoint(xp, t)) / 2
+
+
+def permutation(xp, piv, dtype):
+    """The matrix P^T of row interchanges: row i with row piv[..., i], i = 0, 1, ..., in order."""
+    n = piv.shape[-1]
+    index = xp.arange(n)
+    row = index + 0 * piv                               # row i of P^T B is row row[i] of B
+    for i in range(n):
+        other = piv[..., i : i + 1]
+        at_i = row[..., i : i + 1]
+        at_other = xp.sum(xp.where(index == other, row, 0), axis=-1, keepdims=True)
+        row = xp.where(index == other, at_i, xp.where(index == i, at_other, row))
+    return xp.where(row[..., :, None] == index, 1.0, 0.0).astype(dtype)

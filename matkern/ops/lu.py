@@ -1,0 +1,491 @@
+"""LU factorisation with partial pivoting: packed, unpacked, and solving with it."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..kernels import lu as kernels
+from ..op import Op
+from .algebra import adjoint, eye_of, matmul, permutation
+
+__all__ = [
+    "LUFactorResult",
+    "LUResult",
+    "lu",
+    "lu_factor",
+    "lu_factor_jvp",
+    "lu_factor_vjp",
+    "lu_jvp",
+    "lu_solve",
+    "lu_solve_jvp",
+    "lu_solve_vjp",
+    "lu_vjp",
+]
+
+
+class LUFactorResult(NamedTuple):
+    """What `lu_factor` returns."""
+
+    lu: np.ndarray
+    piv: np.ndarray
+
+
+class LUResult(NamedTuple):
+    """What `lu` returns."""
+
+    p: np.ndarray
+    l: np.ndarray  # noqa: E741 - SciPy's name
+    u: np.ndarray
+
+
+def lu_factor(a, *, out=None):
+    """Factor square matrices as A = P L U, packed.
+
+    Parameters
+    ----------
+    a : array_like, shape (..., n, n)
+    out : tuple of ndarray, optional
+        Where to put `lu` and `piv`.
+
+    Returns
+    -------
+    lu : ndarray, shape (..., n, n)
+        U in the upper triangle, L without its unit diagonal below, in the dtype of `a` (float64 for integers).
+    piv : ndarray of int32, shape (..., n)
+        Row i was interchanged with row ``piv[i]``, counted from 0. They have no derivative.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `a` is not square in its last two axes, or has a dtype other than float32, float64, complex64,
+        complex128, integer or bool.
+
+    See Also
+    --------
+    lu_solve : solve with the factors. lu : the factors unpacked.
+    lu_factor_vjp, lu_factor_jvp : its derivatives.
+
+    Notes
+    -----
+    A singular matrix has a factorisation too, with a zero on the diagonal of U.
+
+    Examples
+    --------
+    >>> import numpy as np, matkern as mk
+    >>> lu, piv = mk.lu_factor(np.array([[1.0, 2.0], [2.0, 8.0]]))
+    >>> lu
+    array([[ 2. ,  8. ],
+           [ 0.5, -2. ]])
+    >>> piv
+    array([1, 1], dtype=int32)
+    """
+    return LUFactorResult(*kernels.lu_factor(a, out=out))
+
+
+def lu_factor_vjp(lu, piv, lu_bar):
+    """Pull a cotangent of the packed factors back to the matrix.
+
+    Parameters
+    ----------
+    lu, piv : array_like, shapes (..., n, n) and (..., n)
+        The factorisation.
+    lu_bar : array_like, shape (..., n, n)
+        Cotangent of `lu`. Batch axes broadcast.
+
+    Returns
+    -------
+    ndarray, shape (..., n, n)
+        A_bar, in the dtype of `lu`.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If a pivot other than the last is zero: the factorisation has no derivative there.
+    ValueError, TypeError
+        For shapes, dtypes and pivots that do not fit.
+
+    Notes
+    -----
+    A_bar = P L^-H (tril(L^H G, -1) + triu(G U^H)) U^-H with G = `lu_bar`, its triangles belonging to L and U.
+    The idea is that of [1]_; it is computed by halves in 4/3 n^3 flops (real).
+
+    References
+    ----------
+    .. [1] S. F. Walter and L. Lehmann, Algorithmic differentiation of linear algebra functions with application in
+       optimum experimental design, arXiv:1001.1654 (2010).
+
+    Examples
+    --------
+    >>> import numpy as np, matkern as mk
+    >>> lu, piv = mk.lu_factor(np.array([[2.0, 8.0], [1.0, 2.0]]))
+    >>> mk.lu_factor_vjp(lu, piv, np.array([[0.0, 0.0], [0.0, 1.0]]))    # of the last pivot
+    array([[ 2. , -0.5],
+           [-4. ,  1. ]])
+    """
+    return kernels.lu_factor_vjp(lu, piv, lu_bar)
+
+
+def lu_factor_jvp(lu, piv, A_dot):
+    """Push a tangent of the matrix forward to its packed factors.
+
+    Parameters
+    ----------
+    lu, piv : array_like, shapes (..., n, n) and (..., n)
+        The factorisation.
+    A_dot : array_like, shape (..., n, n)
+        Tangent of the matrix. Batch axes broadcast.
+
+    Returns
+    -------
+    ndarray, shape (..., n, n)
+        The tangent of `lu`, L_dot strictly below the diagonal of U_dot.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If a pivot other than the last is zero: the factorisation has no derivative there.
+    ValueError, TypeError
+        For shapes, dtypes and pivots that do not fit.
+
+    Notes
+    -----
+    With F = L^-1 P^T A_dot U^-1: L_dot = L tril(F, -1) and U_dot = triu(F) U [1]_; computed by halves in 4/3 n^3
+    flops (real).
+
+    References
+    ----------
+    .. [1] S. F. Walter and L. Lehmann, Algorithmic differentiation of linear algebra functions with application in
+       optimum experimental design, arXiv:1001.1654 (2010).
+
+    Examples
+    --------
+    >>> import numpy as np, matkern as mk
+    >>> lu, piv = mk.lu_factor(np.array([[2.0, 8.0], [1.0, 2.0]]))
+    >>> mk.lu_factor_jvp(lu, piv, np.array([[2.0, 8.0], [1.0, 2.0]]))    # along A itself U grows, L stays
+    array([[ 2.,  8.],
+           [ 0., -2.]])
+    """
+    return kernels.lu_factor_jvp(lu, piv, A_dot)
+
+
+def lu(a, *, out=None):
+    """Factor square matrices as A = P L U.
+
+    Parameters
+    ----------
+    a : array_like, shape (..., n, n)
+    out : tuple of ndarray, optional
+        Where to put `p`, `l` and `u`.
+
+    Returns
+    -------
+    p : ndarray, shape (..., n, n)
+        The permutation as a real matrix; it has no derivative.
+    l, u : ndarray, shape (..., n, n)
+        The unit lower and the upper triangular factor, in the dtype of `a` (float64 for integers).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `a` is not square in its last two axes, or has a dtype other than float32, float64, complex64,
+        complex128, integer or bool.
+
+    See Also
+    --------
+    lu_vjp, lu_jvp : its derivatives. lu_factor : the packed form.
+
+    Examples
+    --------
+    >>> import numpy as np, matkern as mk
+    >>> p, l, u = mk.lu(np.array([[1.0, 2.0], [2.0, 8.0]]))
+    >>> p @ l @ u
+    array([[1., 2.],
+           [2., 8.]])
+    """
+    return LUResult(*kernels.lu(a, out=out))
+
+
+def lu_vjp(p, l, u, l_bar, u_bar):  # noqa: E741
+    """Pull cotangents of the factors back to the matrix.
+
+    Parameters
+    ----------
+    p, l, u : array_like, shape (..., n, n)
+        The factorisation.
+    l_bar, u_bar : array_like, shape (..., n, n), or None
+        Cotangents; only L strictly below the diagonal and the upper triangle of U are read. None is zero.
+
+    Returns
+    -------
+    ndarray, shape (..., n, n)
+        A_bar, in the dtype of `l` and `u`.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If a pivot other than the last is zero: the factorisation has no derivative there.
+    ValueError, TypeError
+        For shapes and dtypes that do not fit, and if `p` is not a permutation.
+
+    Notes
+    -----
+    A_bar = P L^-H (tril(L^H L_bar, -1) + triu(U_bar U^H)) U^-H; see `lu_factor_vjp`.
+
+    Examples
+    --------
+    >>> import numpy as np, matkern as mk
+    >>> p, l, u = mk.lu(np.array([[2.0, 8.0], [1.0, 2.0]]))
+    >>> mk.lu_vjp(p, l, u, np.array([[0.0, 0.0], [1.0, 0.0]]), None)     # of l[1, 0] = a[1, 0] / a[0, 0]
+    array([[-0.25,  0.  ],
+           [ 0.5 ,  0.  ]])
+    """
+    return kernels.lu_vjp(p, l, u, l_bar, u_bar)
+
+
+def lu_jvp(p, l, u, A_dot):  # noqa: E741
+    """Push a tangent of the matrix forward to its factors.
+
+    Parameters
+    ----------
+    p, l, u : array_like, shape (..., n, n)
+        The factorisation.
+    A_dot : array_like, shape (..., n, n)
+        Tangent of the matrix. Batch axes broadcast.
+
+    Returns
+    -------
+    l_dot, u_dot : ndarray, shape (..., n, n)
+        Tangents of the factors.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If a pivot other than the last is zero: the factorisation has no derivative there.
+    ValueError, TypeError
+        For shapes and dtypes that do not fit, and if `p` is not a permutation.
+
+    Notes
+    -----
+    With F = L^-1 P^T A_dot U^-1: L_dot = L tril(F, -1) and U_dot = triu(F) U; see `lu_factor_jvp`.
+
+    Examples
+    --------
+    >>> import numpy as np, matkern as mk
+    >>> p, l, u = mk.lu(np.array([[2.0, 8.0], [1.0, 2.0]]))
+    >>> l_dot, u_dot = mk.lu_jvp(p, l, u, np.array([[0.0, 0.0], [1.0, 0.0]]))
+    >>> l_dot
+    array([[0. , 0. ],
+           [0.5, 0. ]])
+    """
+    return kernels.lu_jvp(p, l, u, A_dot)
+
+
+def lu_solve(lu, piv, b, *, on_error="raise", out=None):
+    """Solve A X = B with the packed factors of A.
+
+    Parameters
+    ----------
+    lu, piv : array_like, shapes (..., n, n) and (..., n)
+        What `lu_factor` returns.
+    b : array_like, shape (..., n, k) or (n,)
+        The right-hand sides; a vector only if it is 1-D. Batch axes broadcast.
+    on_error : {"raise", "nan"}, optional
+        For a singular matrix: raise, or make its solution NaN.
+    out : ndarray, optional
+        Where to put the result.
+
+    Returns
+    -------
+    ndarray, shape (..., n, k), or (..., n) for a vector `b`
+        X.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If a pivot is zero.
+    ValueError, TypeError
+        For shapes, dtypes and pivots that do not fit.
+
+    See Also
+    --------
+    lu_solve_vjp, lu_solve_jvp : its derivatives.
+
+    Examples
+    --------
+    >>> import numpy as np, matkern as mk
+    >>> lu, piv = mk.lu_factor(np.array([[1.0, 2.0], [2.0, 8.0]]))
+    >>> mk.lu_solve(lu, piv, np.array([3.0, 10.0]))
+    array([1., 1.])
+    """
+    return kernels.lu_solve(lu, piv, b, on_error=on_error, out=out)
+
+
+def lu_solve_vjp(lu, piv, x, x_bar):
+    """Pull a cotangent of the solution back to the packed factors and the right-hand sides.
+
+    Parameters
+    ----------
+    lu, piv : array_like, shapes (..., n, n) and (..., n)
+        The factorisation.
+    x : array_like, shape (..., n, k) or (n,)
+        The solution.
+    x_bar : array_like, shape (..., n, k) or, for a vector `x`, (..., n)
+        Its cotangent. Batch axes broadcast.
+
+    Returns
+    -------
+    lu_bar : ndarray, shape (..., n, n)
+    b_bar : ndarray, shape (..., n, k) or (..., n)
+        Both have the batch axes of all arguments together (`vjp` sums over those that were broadcast).
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If a pivot is zero.
+    ValueError, TypeError
+        For shapes, dtypes and pivots that do not fit.
+
+    Notes
+    -----
+    From U X = Y and L Y = P^T B, with Z = U^-H X_bar and V = L^-H Z: U_bar = -triu(Z X^H), L_bar = -tril(V Y^H, -1),
+    B_bar = P V; the two rules are those of a triangular system [1]_, section 2.3.1.
+
+    References
+    ----------
+    .. [1] M. B. Giles, Collected matrix derivative results for forward and reverse mode algorithmic
+       differentiation, Advances in Automatic Differentiation (2008).
+
+    Examples
+    --------
+    >>> import numpy as np, matkern as mk
+    >>> lu, piv = mk.lu_factor(np.array([[2.0, 0.0], [0.0, 4.0]]))
+    >>> lu_bar, b_bar = mk.lu_solve_vjp(lu, piv, np.array([1.0, 1.0]), np.array([1.0, 1.0]))
+    >>> b_bar
+    array([0.5 , 0.25])
+    """
+    return kernels.lu_solve_vjp(lu, piv, x, x_bar)
+
+
+def lu_solve_jvp(lu, piv, x, lu_dot, b_dot):
+    """Push tangents of the packed factors and the right-hand sides forward to the solution.
+
+    Parameters
+    ----------
+    lu, piv : array_like, shapes (..., n, n) and (..., n)
+        The factorisation.
+    x : array_like, shape (..., n, k) or (n,)
+        The solution.
+    lu_dot : array_like, shape (..., n, n), or None
+        Tangent of `lu`; None is zero.
+    b_dot : array_like, shape (..., n, k) or (..., n), or None
+        Tangent of the right-hand sides.
+
+    Returns
+    -------
+    ndarray, shape (..., n, k) or (..., n)
+        X_dot.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If a pivot is zero.
+    ValueError, TypeError
+        For shapes, dtypes and pivots that do not fit.
+
+    Notes
+    -----
+    With Y = U X: X_dot = U^-1 (L^-1 (P^T B_dot - L_dot Y) - U_dot X); see `lu_solve_vjp`.
+
+    Examples
+    --------
+    >>> import numpy as np, matkern as mk
+    >>> lu, piv = mk.lu_factor(np.array([[2.0, 0.0], [0.0, 4.0]]))
+    >>> mk.lu_solve_jvp(lu, piv, np.array([1.0, 1.0]), lu, None)         # L has no tangent, U grows by itself
+    array([-1., -1.])
+    """
+    return kernels.lu_solve_jvp(lu, piv, x, lu_dot, b_dot)
+
+
+def _unpacked(xp, lu):
+    """L and U from the packed matrix."""
+    return xp.tril(lu, -1) + eye_of(xp, lu), xp.triu(lu)
+
+
+def _pull(xp, l, u, g):  # noqa: E741
+    """P^T A_bar from the packed cotangent."""
+    l_h, u_h = adjoint(xp, l), adjoint(xp, u)
+    middle = xp.tril(matmul(xp, l_h, xp.tril(g, -1)), -1) + xp.triu(matmul(xp, xp.triu(g), u_h))
+    return adjoint(xp, xp.linalg.solve(u, adjoint(xp, xp.linalg.solve(l_h, middle))))
+
+
+def _push(xp, l, u, t):  # noqa: E741
+    """L_dot and U_dot from P^T A_dot."""
+    u_t = xp.swapaxes(u, -1, -2)
+    f = xp.swapaxes(xp.linalg.solve(u_t, xp.swapaxes(xp.linalg.solve(l, t), -1, -2)), -1, -2)
+    return matmul(xp, l, xp.tril(f, -1)), matmul(xp, xp.triu(f), u)
+
+
+def lu_factor_vjp_formula(xp, a, lu, piv, lu_bar):
+    p_t = permutation(xp, piv, lu.dtype)
+    return (matmul(xp, xp.swapaxes(p_t, -1, -2), _pull(xp, *_unpacked(xp, lu), lu_bar)),)
+
+
+def lu_factor_jvp_formula(xp, a, lu, piv, A_dot):
+    l_dot, u_dot = _push(xp, *_unpacked(xp, lu), matmul(xp, permutation(xp, piv, lu.dtype), A_dot))
+    return (l_dot + u_dot,)
+
+
+def lu_vjp_formula(xp, a, p, l, u, l_bar, u_bar):  # noqa: E741
+    return (matmul(xp, p, _pull(xp, l, u, xp.tril(l_bar, -1) + xp.triu(u_bar))),)
+
+
+def lu_jvp_formula(xp, a, p, l, u, A_dot):  # noqa: E741
+    return _push(xp, l, u, matmul(xp, xp.swapaxes(p, -1, -2), A_dot))
+
+
+def lu_solve_vjp_formula(xp, lu, piv, b, x, x_bar):
+    l, u = _unpacked(xp, lu)  # noqa: E741
+    z = xp.linalg.solve(adjoint(xp, u), x_bar)
+    v = xp.linalg.solve(adjoint(xp, l), z)
+    lu_bar = -xp.triu(matmul(xp, z, adjoint(xp, x))) - xp.tril(matmul(xp, v, adjoint(xp, matmul(xp, u, x))), -1)
+    return lu_bar, matmul(xp, xp.swapaxes(permutation(xp, piv, lu.dtype), -1, -2), v)
+
+
+def lu_solve_jvp_formula(xp, lu, piv, b, x, lu_dot, b_dot):
+    l, u = _unpacked(xp, lu)  # noqa: E741
+    y = matmul(xp, permutation(xp, piv, lu.dtype), b_dot) - matmul(xp, xp.tril(lu_dot, -1), u, x)
+    return (xp.linalg.solve(u, xp.linalg.solve(l, y) - matmul(xp, xp.triu(lu_dot), x)),)
+
+
+Op(
+    name="lu_factor",
+    function=lu_factor,
+    forward=kernels.lu_factor,
+    pullback=kernels.lu_factor_vjp,
+    pushforward=kernels.lu_factor_jvp,
+    vjp_formula=lu_factor_vjp_formula,
+    jvp_formula=lu_factor_jvp_formula,
+    outputs=("lu", "piv"),
+    result=LUFactorResult,
+)
+Op(
+    name="lu",
+    function=lu,
+    forward=kernels.lu,
+    pullback=kernels.lu_vjp,
+    pushforward=kernels.lu_jvp,
+    vjp_formula=lu_vjp_formula,
+    jvp_formula=lu_jvp_formula,
+    outputs=("p", "l", "u"),
+    result=LUResult,
+)
+Op(
+    name="lu_solve",
+    function=lu_solve,
+    forward=kernels.lu_solve,
+    pullback=kernels.lu_solve_vjp,
+    pushforward=kernels.lu_solve_jvp,
+    vjp_formula=lu_solve_vjp_formula,
+    jvp_formula=lu_solve_jvp_formula,
+    outputs=("x",),
+)

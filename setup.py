@@ -1,0 +1,40 @@
+"""Compile src/*.pyx into matkern.kernels; everything else about the package is in pyproject.toml."""
+
+import os
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+THREADS = os.cpu_count() or 1
+
+
+class parallel_build_ext(build_ext):
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or THREADS
+
+
+def extension(pyx):
+    extra = ["src/parallel.cpp"] if pyx.stem == "gufunc" else []
+    return Extension(
+        f"matkern.kernels.{pyx.stem}",
+        [pyx.as_posix(), *extra],
+        include_dirs=["src", numpy.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")],
+        depends=[p.as_posix() for p in sorted(Path("src").glob("*.[ph]*")) if p.suffix != ".pyx"],
+        extra_compile_args=["-std=c++17"] if extra else [],
+    )
+
+
+setup(
+    ext_modules=cythonize(
+        [extension(pyx) for pyx in sorted(Path("src").glob("*.pyx"))],
+        include_path=["src"],
+        build_dir="build/cython",
+        nthreads=THREADS,
+    ),
+    cmdclass={"build_ext": parallel_build_ext},
+)

@@ -1,0 +1,286 @@
+# cython: language_level=3
+"""BLAS and LAPACK for row-major matrices of four dtypes: the only cimport of scipy.linalg.cython_*.
+
+A row-major matrix read column by column, as BLAS reads it, is its own transpose. So every routine here
+swaps operands, sides and triangles once, and the kernels never think of it. Sizes arrive as 64-bit integers
+that the batch layer (gufunc.pyx) has checked against INT_MAX, and become int here and nowhere else.
+`ld` is the distance between rows, in elements.
+"""
+
+from scipy.linalg.cython_blas cimport (
+    sgemm, dgemm, cgemm, zgemm, ssymm, dsymm, chemm, zhemm, ssyr2k, dsyr2k, cher2k, zher2k,
+    strmm, dtrmm, ctrmm, ztrmm, strsm, dtrsm, ctrsm, ztrsm, strsv, dtrsv, ctrsv, ztrsv)
+from scipy.linalg.cython_lapack cimport (
+    spotrf, dpotrf, cpotrf, zpotrf, sgetrf, dgetrf, cgetrf, zgetrf, ssyevd, dsyevd, cheevd, zheevd)
+
+ctypedef float s
+ctypedef double d
+ctypedef float complex c
+ctypedef double complex z
+
+ctypedef fused scalar:
+    s
+    d
+    c
+    z
+
+
+# scalars
+
+cdef inline scalar conj(scalar x) noexcept nogil:
+    if scalar is c or scalar is z:
+        return x.conjugate()
+    else:
+        return x
+
+
+cdef inline double real(scalar x) noexcept nogil:
+    if scalar is c or scalar is z:
+        return x.real
+    else:
+        return x
+
+
+cdef inline double imag(scalar x) noexcept nogil:
+    if scalar is c or scalar is z:
+        return x.imag
+    else:
+        return 0
+
+
+cdef inline double eps(scalar *unused) noexcept nogil:
+    """The distance from 1 to the next number of the precision."""
+    if scalar is s or scalar is c:
+        return 1.1920928955078125e-07
+    else:
+        return 2.220446049250313e-16
+
+
+cdef inline double get_real(scalar *x, Py_ssize_t i) noexcept nogil:
+    """Element i of an array of real numbers in the precision of `scalar`."""
+    if scalar is s or scalar is c:
+        return (<float*> x)[i]
+    else:
+        return (<double*> x)[i]
+
+
+cdef inline void set_real(scalar *x, Py_ssize_t i, double value) noexcept nogil:
+    if scalar is s or scalar is c:
+        (<float*> x)[i] = <float> value
+    else:
+        (<double*> x)[i] = value
+
+
+cdef inline char other(char uplo) noexcept nogil:
+    """The triangle that BLAS sees."""
+    return c'U' if uplo == c'L' else c'L'
+
+
+cdef inline int ld_(Py_ssize_t ld) noexcept nogil:
+    return <int> ld if ld > 0 else 1
+
+
+# level 3
+
+cdef inline void gemm(char transa, char transb, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, scalar alpha,
+                      scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb,
+                      scalar beta, scalar *c_, Py_ssize_t ldc) noexcept nogil:
+    """C := alpha op(A) op(B) + beta C; C is (m, n), op(A) is (m, k), op(B) is (k, n)."""
+    cdef int m_ = <int> m, n_ = <int> n, k_ = <int> k, lda_ = ld_(lda), ldb_ = ld_(ldb), ldc_ = ld_(ldc)
+    if m == 0 or n == 0:
+        return
+    if scalar is s:
+        sgemm(&transb, &transa, &n_, &m_, &k_, &alpha, b, &ldb_, a, &lda_, &beta, c_, &ldc_)
+    elif scalar is d:
+        dgemm(&transb, &transa, &n_, &m_, &k_, &alpha, b, &ldb_, a, &lda_, &beta, c_, &ldc_)
+    elif scalar is c:
+        cgemm(&transb, &transa, &n_, &m_, &k_, &alpha, b, &ldb_, a, &lda_, &beta, c_, &ldc_)
+    else:
+        zgemm(&transb, &transa, &n_, &m_, &k_, &alpha, b, &ldb_, a, &lda_, &beta, c_, &ldc_)
+
+
+cdef inline void hemm(char uplo, Py_ssize_t m, Py_ssize_t n, scalar alpha, scalar *a, Py_ssize_t lda,
+                      scalar *b, Py_ssize_t ldb, scalar beta, scalar *c_, Py_ssize_t ldc) noexcept nogil:
+    """C := alpha A B + beta C; A is Hermitian (m, m), stored in one triangle; C and B are (m, n)."""
+    cdef int m_ = <int> m, n_ = <int> n, lda_ = ld_(lda), ldb_ = ld_(ldb), ldc_ = ld_(ldc)
+    cdef char side = c'R', tri = other(uplo)
+    if m == 0 or n == 0:
+        return
+    if scalar is s:
+        ssymm(&side, &tri, &n_, &m_, &alpha, a, &lda_, b, &ldb_, &beta, c_, &ldc_)
+    elif scalar is d:
+        dsymm(&side, &tri, &n_, &m_, &alpha, a, &lda_, b, &ldb_, &beta, c_, &ldc_)
+    elif scalar is c:
+        chemm(&side, &tri, &n_, &m_, &alpha, a, &lda_, b, &ldb_, &beta, c_, &ldc_)
+    else:
+        zhemm(&side, &tri, &n_, &m_, &alpha, a, &lda_, b, &ldb_, &beta, c_, &ldc_)
+
+
+cdef inline void her2k(char uplo, Py_ssize_t n, Py_ssize_t k, double alpha, scalar *a, Py_ssize_t lda,
+                       scalar *b, Py_ssize_t ldb, scalar *c_, Py_ssize_t ldc) noexcept nogil:
+    """C := alpha (A B^H + B A^H) + C in one triangle; C is (n, n), A and B are (n, k)."""
+    cdef int n_ = <int> n, k_ = <int> k, lda_ = ld_(lda), ldb_ = ld_(ldb), ldc_ = ld_(ldc)
+    cdef char tri = other(uplo), trans = c'T' if scalar is s or scalar is d else c'C'
+    cdef scalar alpha_ = <scalar> alpha
+    cdef float one_s = 1
+    cdef double one_d = 1
+    if n == 0 or k == 0:
+        return
+    if scalar is s:
+        ssyr2k(&tri, &trans, &n_, &k_, &alpha_, b, &ldb_, a, &lda_, &one_s, c_, &ldc_)
+    elif scalar is d:
+        dsyr2k(&tri, &trans, &n_, &k_, &alpha_, b, &ldb_, a, &lda_, &one_d, c_, &ldc_)
+    elif scalar is c:
+        cher2k(&tri, &trans, &n_, &k_, &alpha_, b, &ldb_, a, &lda_, &one_s, c_, &ldc_)
+    else:
+        zher2k(&tri, &trans, &n_, &k_, &alpha_, b, &ldb_, a, &lda_, &one_d, c_, &ldc_)
+
+
+cdef inline void trmm(char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n, scalar alpha,
+                      scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb) noexcept nogil:
+    """B := alpha op(A) B (side L) or alpha B op(A) (side R); A is triangular, B is (m, n)."""
+    cdef int m_ = <int> m, n_ = <int> n, lda_ = ld_(lda), ldb_ = ld_(ldb)
+    cdef char side_ = c'R' if side == c'L' else c'L', tri = other(uplo)
+    if m == 0 or n == 0:
+        return
+    if scalar is s:
+        strmm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)
+    elif scalar is d:
+        dtrmm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)
+    elif scalar is c:
+        ctrmm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)
+    else:
+        ztrmm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)
+
+
+cdef inline void trsv(char uplo, char trans, char diag, Py_ssize_t n, scalar *a, Py_ssize_t lda,
+                      scalar *x) noexcept nogil:
+    """x := op(A)^-1 x for op N or T, or C of a real matrix."""
+    cdef int n_ = <int> n, lda_ = ld_(lda), one = 1
+    cdef char tri = other(uplo), trans_ = c'T' if trans == c'N' else c'N'
+    if n == 0:
+        return
+    if scalar is s:
+        strsv(&tri, &trans_, &diag, &n_, a, &lda_, x, &one)
+    elif scalar is d:
+        dtrsv(&tri, &trans_, &diag, &n_, a, &lda_, x, &one)
+    elif scalar is c:
+        ctrsv(&tri, &trans_, &diag, &n_, a, &lda_, x, &one)
+    else:
+        ztrsv(&tri, &trans_, &diag, &n_, a, &lda_, x, &one)
+
+
+cdef inline void trsm(char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n, scalar alpha,
+                      scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb) noexcept nogil:
+    """B := alpha op(A)^-1 B (side L) or alpha B op(A)^-1 (side R); A is triangular, B is (m, n)."""
+    cdef int m_ = <int> m, n_ = <int> n, lda_ = ld_(lda), ldb_ = ld_(ldb)
+    cdef char side_ = c'R' if side == c'L' else c'L', tri = other(uplo)
+    if m == 0 or n == 0:
+        return
+    if scalar is s:
+        strsm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)
+    elif scalar is d:
+        dtrsm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)
+    elif scalar is c:
+        ctrsm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)
+    else:
+        ztrsm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)
+
+
+# Below this size a triangular product is one whole gemm into the scratch, of which a triangle is kept.
+cdef enum:
+    GEMMT_BASE = 48
+    GEMMT_SCRATCH = 48 * 48
+
+
+cdef inline void gemmt(char uplo, bint strict, char transa, char transb, Py_ssize_t n, Py_ssize_t k, scalar alpha,
+                       scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb,
+                       scalar *c_, Py_ssize_t ldc, scalar *scratch) noexcept nogil:
+    """C := alpha op(A) op(B) + C in one triangle, without the diagonal if strict; C is (n, n), op(A) is (n, k).
+
+    The standard has no such routine. By halves: the square beside the two triangles is one gemm.
+    `scratch` holds GEMMT_SCRATCH elements.
+    """
+    cdef Py_ssize_t i, j, half, step_a = lda if transa == c'N' else 1, step_b = 1 if transb == c'N' else ldb
+    if n > GEMMT_BASE:
+        half = n // 2
+        if uplo == c'L':
+            gemm(transa, transb, n - half, half, k, alpha, a + half * step_a, lda, b, ldb, 1, c_ + half * ldc, ldc)
+        else:
+            gemm(transa, transb, half, n - half, k, alpha, a, lda, b + half * step_b, ldb, 1, c_ + half, ldc)
+        gemmt(uplo, strict, transa, transb, half, k, alpha, a, lda, b, ldb, c_, ldc, scratch)
+        gemmt(uplo, strict, transa, transb, n - half, k, alpha, a + half * step_a, lda, b + half * step_b, ldb,
+              c_ + half * ldc + half, ldc, scratch)
+        return
+    gemm(transa, transb, n, n, k, alpha, a, lda, b, ldb, 0, scratch, n)
+    for i in range(n):
+        if uplo == c'L':
+            for j in range(i if strict else i + 1):
+                c_[i * ldc + j] += scratch[i * n + j]
+        else:
+            for j in range(i + 1 if strict else i, n):
+                c_[i * ldc + j] += scratch[i * n + j]
+
+
+# LAPACK
+
+cdef inline int potrf(char uplo, Py_ssize_t n, scalar *a, Py_ssize_t lda) noexcept nogil:
+    """A = L L^H (uplo L) or U^H U (uplo U) in place; returns LAPACK's info."""
+    cdef int n_ = <int> n, lda_ = ld_(lda), info = 0
+    cdef char tri = other(uplo)
+    if scalar is s:
+        spotrf(&tri, &n_, a, &lda_, &info)
+    elif scalar is d:
+        dpotrf(&tri, &n_, a, &lda_, &info)
+    elif scalar is c:
+        cpotrf(&tri, &n_, a, &lda_, &info)
+    else:
+        zpotrf(&tri, &n_, a, &lda_, &info)
+    return info
+
+
+cdef inline int getrf_columns(Py_ssize_t n, scalar *a, int *piv) noexcept nogil:
+    """P A = L U in place for a matrix in column-major order; the pivots are 1-based; returns LAPACK's info."""
+    cdef int n_ = <int> n, ld = ld_(n), info = 0
+    if scalar is s:
+        sgetrf(&n_, &n_, a, &ld, piv, &info)
+    elif scalar is d:
+        dgetrf(&n_, &n_, a, &ld, piv, &info)
+    elif scalar is c:
+        cgetrf(&n_, &n_, a, &ld, piv, &info)
+    else:
+        zgetrf(&n_, &n_, a, &ld, piv, &info)
+    return info
+
+
+cdef inline Py_ssize_t heevd_workspace(Py_ssize_t n) noexcept nogil:
+    """Elements that cover LAPACK's work, rwork and iwork of any dtype, divide and conquer with vectors."""
+    return 3 * n * n + 14 * n + 8
+
+
+cdef inline int heevd_columns(char job, char uplo, Py_ssize_t n, scalar *a, scalar *w, scalar *work) noexcept nogil:
+    """Eigenvalues into the reals w and, for job V, eigenvectors over A, in column-major order; returns info."""
+    cdef int n_ = <int> n, ld = ld_(n), info = 0
+    cdef int lwork, lrwork, liwork
+    cdef scalar *rwork
+    cdef int *iwork
+    if scalar is s or scalar is d:
+        lwork = <int> (1 + 6 * n + 2 * n * n)
+        rwork = work
+        lrwork = 0
+        iwork = <int*> (work + lwork)
+    else:
+        lwork = <int> (2 * n + n * n + 1)
+        rwork = work + lwork
+        lrwork = <int> (1 + 5 * n + 2 * n * n)
+        iwork = <int*> (rwork + lrwork)
+    liwork = <int> (3 + 5 * n)
+    if scalar is s:
+        ssyevd(&job, &uplo, &n_, a, &ld, w, work, &lwork, iwork, &liwork, &info)
+    elif scalar is d:
+        dsyevd(&job, &uplo, &n_, a, &ld, w, work, &lwork, iwork, &liwork, &info)
+    elif scalar is c:
+        cheevd(&job, &uplo, &n_, a, &ld, <float*> w, work, &lwork, <float*> rwork, &lrwork, iwork, &liwork, &info)
+    else:
+        zheevd(&job, &uplo, &n_, a, &ld, <double*> w, work, &lwork, <double*> rwork, &lrwork, iwork, &liwork, &info)
+    return info

@@ -1,0 +1,184 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Cholesky: A = L L^H with L lower triangular, or A = U^H U with U = L^H.
+
+With Phi(X) the lower triangle of X with its diagonal halved:
+
+    L_dot = L Phi(L^-1 A_dot L^-H)
+    A_bar = L^-H Phi(L^H L_bar) L^-1, the Hermitian part of it
+
+I. Murray, Differentiation of the Cholesky decomposition, arXiv:1602.07527 (2016), equations 8 and 10. Both
+run here by halves, as its section 3 has it for blocks, in place and in 2/3 n^3 flops: with
+L11, L21, L22 the quarters of L,
+
+    pullback                                            pushforward
+    G22 = pullback of L22_bar                           L11_dot = pushforward of A11_dot
+    L21_bar -= 2 G22 L21                                L21_dot = (A21_dot - L21 L11_dot^H) L11^-H
+    B = L21_bar L11^-1, G21 = B / 2                     A22_dot -= L21_dot L21^H + L21 L21_dot^H
+    L11_bar -= tril(B^H L21)                            L22_dot = pushforward of A22_dot
+    G11 = pullback of L11_bar
+"""
+
+from numpy.linalg import LinAlgError
+
+from blas cimport GEMMT_SCRATCH, c, conj, d, gemmt, hemm, her2k, potrf, real, s, scalar, trmm, trsm, z
+from dense cimport copy, copy_triangle, conjugate, finish_hermitian, has_nan, hermitian_lower, transpose
+from gufunc cimport NONFINITE, dtypes
+
+from matkern.kernels.gufunc import Kernel
+
+cdef enum:
+    BASE = 24               # below it, plain loops
+
+cdef enum:
+    NOT_POSITIVE = 1
+
+
+cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    cdef scalar *a = x[0]
+    cdef scalar *factor = x[1]
+    cdef char uplo = c'U' if option[0] else c'L'
+    copy_triangle(uplo, False, n[0], a, factor)
+    if potrf(uplo, n[0], factor, n[0]) > 0:
+        return NONFINITE if has_nan(uplo, n[0], a) else NOT_POSITIVE
+    return 0
+
+
+cdef void pull(Py_ssize_t n, scalar *l, scalar *g, Py_ssize_t ld, scalar *scratch) noexcept nogil:
+    """In G's lower triangle, L_bar becomes A_bar."""
+    cdef Py_ssize_t i, j, k, m = n // 2
+    cdef scalar b, twice
+    cdef scalar *li
+    cdef scalar *gi
+    if n > BASE:
+        pull(n - m, l + m * ld + m, g + m * ld + m, ld, scratch)
+        hemm(c'L', n - m, m, -2, g + m * ld + m, ld, l + m * ld, ld, 1, g + m * ld, ld)
+        trsm(c'R', c'L', c'N', c'N', n - m, m, 1, l, ld, g + m * ld, ld)
+        gemmt(c'L', False, c'C', c'N', m, n - m, -1, g + m * ld, ld, l + m * ld, ld, g, ld, scratch)
+        pull(m, l, g, ld, scratch)
+        for i in range(m, n):
+            for j in range(m):
+                g[i * ld + j] = g[i * ld + j] / 2
+        return
+    # the same with a last row for the lower half
+    for i in range(n - 1, -1, -1):
+        li = l + i * ld
+        gi = g + i * ld
+        gi[i] = <scalar> (real(gi[i]) / (2 * real(li[i])))
+        twice = 2 * gi[i]
+        for j in range(i):
+            gi[j] = gi[j] - twice * li[j]
+        for j in range(i - 1, -1, -1):
+            b = gi[j] / real(l[j * ld + j])
+            gi[j] = b / 2
+            for k in range(j):
+                gi[k] = gi[k] - b * l[j * ld + k]
+            b = conj(b)
+            for k in range(j + 1):
+                g[j * ld + k] = g[j * ld + k] - b * li[k]
+
+
+cdef void push(Py_ssize_t n, scalar *l, scalar *t, Py_ssize_t ld, scalar *scratch) noexcept nogil:
+    """In T's lower triangle, A_dot becomes L_dot. The scratch holds a quarter of the matrix."""
+    cdef Py_ssize_t i, j, k, m = n // 2
+    cdef scalar total
+    cdef double diagonal
+    cdef scalar *li
+    cdef scalar *ti
+    if n > BASE:
+        push(m, l, t, ld, scratch)
+        for i in range(n - m):
+            copy(m, l + (m + i) * ld, scratch + i * m)
+        trmm(c'R', c'L', c'C', c'N', n - m, m, 1, t, ld, scratch, m)
+        for i in range(n - m):
+            for j in range(m):
+                t[(m + i) * ld + j] = t[(m + i) * ld + j] - scratch[i * m + j]
+        trsm(c'R', c'L', c'C', c'N', n - m, m, 1, l, ld, t + m * ld, ld)
+        her2k(c'L', n - m, m, -1, t + m * ld, ld, l + m * ld, ld, t + m * ld + m, ld)
+        push(n - m, l + m * ld + m, t + m * ld + m, ld, scratch)
+        return
+    for i in range(n):
+        li = l + i * ld
+        ti = t + i * ld
+        diagonal = real(ti[i])
+        for j in range(i):
+            total = ti[j] - li[j] * real(t[j * ld + j])
+            for k in range(j):
+                total = total - ti[k] * conj(l[j * ld + k]) - li[k] * conj(t[j * ld + k])
+            ti[j] = total / real(l[j * ld + j])
+            diagonal -= 2 * real(ti[j] * conj(li[j]))
+        ti[i] = <scalar> (diagonal / (2 * real(li[i])))
+
+
+cdef void lower_factor(bint upper, Py_ssize_t n, scalar *factor, scalar *out) noexcept nogil:
+    """out := L, given U = L^H if upper."""
+    if upper:
+        transpose(n, n, factor, out)
+        conjugate(n * n, out)
+        copy_triangle(c'L', False, n, out, out)
+    else:
+        copy_triangle(c'L', False, n, factor, out)
+
+
+cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    cdef scalar *l = x[0]
+    cdef scalar *g = x[2]
+    cdef bint upper = option[0]
+    if x[1] is NULL:
+        for i in range(n[0] * n[0]):
+            g[i] = 0
+        return 0
+    if upper:
+        l = work + GEMMT_SCRATCH
+        lower_factor(upper, n[0], x[0], l)
+    lower_factor(upper, n[0], x[1], g)
+    pull(n[0], l, g, n[0], work)
+    finish_hermitian(option[1], n[0], g)
+    return 0
+
+
+cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    cdef scalar *l = x[0]
+    cdef scalar *t = x[2]
+    cdef bint upper = option[0]
+    if x[1] is NULL:
+        for i in range(n[0] * n[0]):
+            t[i] = 0
+        return 0
+    if upper:
+        l = work + n[0] * n[0]
+        lower_factor(upper, n[0], x[0], l)
+        t = work + 2 * n[0] * n[0]
+    hermitian_lower(option[1], n[0], <scalar*> x[1], t)
+    push(n[0], l, t, n[0], work)
+    if upper:
+        transpose(n[0], n[0], t, <scalar*> x[2])
+        conjugate(n[0] * n[0], <scalar*> x[2])
+    return 0
+
+
+cdef Py_ssize_t vjp_workspace(const Py_ssize_t *n) noexcept nogil:
+    return GEMMT_SCRATCH + n[0] * n[0]
+
+
+cdef Py_ssize_t jvp_workspace(const Py_ssize_t *n) noexcept nogil:
+    return 3 * n[0] * n[0]
+
+
+UPPER = {"upper": (False, True)}
+TRIANGLE = {"triangle": (None, "L", "U")}
+
+cholesky = Kernel(
+    "cholesky", "a(n,n) -> L(n,n)",
+    dtypes(forward[s], forward[d], forward[c], forward[z]),
+    options=UPPER, failures={NOT_POSITIVE: (LinAlgError, "is not positive definite")})
+cholesky_vjp = Kernel(
+    "cholesky_vjp", "L(n,n), L_bar(n,n) -> a_bar(n,n)",
+    dtypes(vjp[s], vjp[d], vjp[c], vjp[z]),
+    <size_t> vjp_workspace, UPPER | TRIANGLE)
+cholesky_jvp = Kernel(
+    "cholesky_jvp", "L(n,n), a_dot(n,n) -> L_dot(n,n)",
+    dtypes(jvp[s], jvp[d], jvp[c], jvp[z]),
+    <size_t> jvp_workspace, UPPER | TRIANGLE)
+
+for kernel in (cholesky, cholesky_vjp, cholesky_jvp):
+    globals().update(kernel.gufuncs())

@@ -1,0 +1,170 @@
+# cython: language_level=3
+"""Plain loops over one row-major matrix: copies, triangles, mirrors, scans, norms. No BLAS.
+
+What crosses the diagonal goes in tiles of 16 x 16, for the cache's sake.
+"""
+
+from libc.math cimport fabs, isfinite, isnan, sqrt
+from libc.string cimport memcpy
+
+from blas cimport c, conj, imag, real, scalar, z
+
+cdef inline void copy(Py_ssize_t size, scalar *a, scalar *out) noexcept nogil:
+    memcpy(out, a, size * sizeof(scalar))
+
+
+cdef inline void fill(Py_ssize_t size, scalar value, scalar *out) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(size):
+        out[i] = value
+
+
+cdef inline void conjugate(Py_ssize_t size, scalar *a) noexcept nogil:
+    """A := conj A."""
+    cdef Py_ssize_t i
+    if scalar is c or scalar is z:
+        for i in range(size):
+            a[i] = conj(a[i])
+
+
+cdef inline void transpose(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *out) noexcept nogil:
+    """out := A^T for A of shape (m, n)."""
+    cdef Py_ssize_t i, j, i0, j0
+    for i0 in range(0, m, 16):
+        for j0 in range(0, n, 16):
+            for i in range(i0, min(i0 + 16, m)):
+                for j in range(j0, min(j0 + 16, n)):
+                    out[j * m + i] = a[i * n + j]
+
+
+cdef inline void copy_triangle(char uplo, bint strict, Py_ssize_t n, scalar *a, scalar *out) noexcept nogil:
+    """out := the triangle of A, zero elsewhere, the diagonal included; strict: a zero diagonal."""
+    cdef Py_ssize_t i, first, last
+    for i in range(n):
+        first = 0 if uplo == c'L' else i + strict
+        last = i + 1 - strict if uplo == c'L' else n
+        fill(first, 0, out + i * n)
+        copy(last - first, a + i * n + first, out + i * n + first)
+        fill(n - last, 0, out + i * n + last)
+
+
+cdef inline void hermitian_lower(int triangle, Py_ssize_t n, scalar *a, scalar *out) noexcept nogil:
+    """out := the lower triangle of a Hermitian matrix, its diagonal real, and zeros above.
+
+    triangle 0 reads (A + A^H)/2, 1 the lower, 2 the upper triangle of A. A and out differ.
+    """
+    cdef Py_ssize_t i, j
+    if triangle != 1:
+        transpose(n, n, a, out)
+    for i in range(n):
+        for j in range(i):
+            if triangle == 0:
+                out[i * n + j] = (a[i * n + j] + conj(out[i * n + j])) / 2
+            elif triangle == 1:
+                out[i * n + j] = a[i * n + j]
+            else:
+                out[i * n + j] = conj(out[i * n + j])
+        out[i * n + i] = <scalar> real(a[i * n + i])
+        fill(n - i - 1, 0, out + i * n + i + 1)
+
+
+cdef inline void mirror(Py_ssize_t n, scalar *a) noexcept nogil:
+    """The upper triangle := the conjugate of the lower, the diagonal real."""
+    cdef Py_ssize_t i, j, i0, j0
+    for i0 in range(0, n, 16):
+        for j0 in range(0, i0 + 1, 16):
+            for i in range(i0, min(i0 + 16, n)):
+                for j in range(j0, min(j0 + 16, i)):
+                    a[j * n + i] = conj(a[i * n + j])
+    for i in range(n):
+        a[i * n + i] = <scalar> real(a[i * n + i])
+
+
+cdef inline void finish_hermitian(int triangle, Py_ssize_t n, scalar *g) noexcept nogil:
+    """Make a gradient of the Hermitian matrix in G's lower triangle.
+
+    triangle 0: the matrix itself; 1 or 2: with respect to the entries of the lower or the upper triangle,
+    each of which stands for two of the matrix.
+    """
+    cdef Py_ssize_t i, j
+    mirror(n, g)
+    if triangle == 0:
+        return
+    for i in range(n):
+        for j in range(n):
+            if j != i:
+                g[i * n + j] = 2 * g[i * n + j] if (j < i) == (triangle == 1) else 0
+
+
+cdef inline void permute_rows(Py_ssize_t n, Py_ssize_t k, int *piv, bint backward, scalar *a) noexcept nogil:
+    """Interchange row i of the (n, k) matrix with row piv[i], in order or, backward, in reverse."""
+    cdef Py_ssize_t i, j, p, step
+    cdef scalar t
+    for step in range(n):
+        i = n - 1 - step if backward else step
+        p = piv[i]
+        if p != i:
+            for j in range(k):
+                t = a[i * k + j]
+                a[i * k + j] = a[p * k + j]
+                a[p * k + j] = t
+
+
+cdef inline bint has_nan(char uplo, Py_ssize_t n, scalar *a) noexcept nogil:
+    """Whether the triangle (uplo L or U) or any entry (uplo A) of the (n, n) matrix is NaN."""
+    cdef Py_ssize_t i, j
+    for i in range(n):
+        for j in range(i if uplo == c'U' else 0, i + 1 if uplo == c'L' else n):
+            if isnan(real(a[i * n + j])) or isnan(imag(a[i * n + j])):
+                return True
+    return False
+
+
+cdef inline bint all_finite(char uplo, Py_ssize_t n, scalar *a) noexcept nogil:
+    """Whether every entry of the triangle is finite."""
+    cdef Py_ssize_t i, j
+    for i in range(n):
+        for j in range(i if uplo == c'U' else 0, i + 1 if uplo == c'L' else n):
+            if not (isfinite(real(a[i * n + j])) and isfinite(imag(a[i * n + j]))):
+                return False
+    return True
+
+
+cdef inline bint zero_on_diagonal(Py_ssize_t n, Py_ssize_t first, scalar *a) noexcept nogil:
+    """Whether one of the `first` leading diagonal entries of the (n, n) matrix is zero."""
+    cdef Py_ssize_t i
+    for i in range(first):
+        if a[i * n + i] == 0:
+            return True
+    return False
+
+
+cdef inline double norm(Py_ssize_t size, scalar *a) noexcept nogil:
+    """The Euclidean norm, scaled by the largest part so that no square overflows."""
+    cdef Py_ssize_t i
+    cdef double largest = 0, total = 0, re, im
+    for i in range(size):
+        largest = max(largest, fabs(real(a[i])), fabs(imag(a[i])))
+    if largest == 0 or not isfinite(largest):
+        return largest
+    for i in range(size):
+        re = real(a[i]) / largest
+        im = imag(a[i]) / largest
+        total += re * re + im * im
+    return largest * sqrt(total)
+
+
+cdef inline void outer(Py_ssize_t n, scalar *x, scalar *y, scalar *out) noexcept nogil:
+    """out := -x y^H."""
+    cdef Py_ssize_t i, j
+    for i in range(n):
+        for j in range(n):
+            out[i * n + j] = -x[i] * conj(y[j])
+
+
+cdef inline void outer_triangle(char uplo, bint strict, Py_ssize_t n, scalar *x, scalar *y, scalar *out) noexcept nogil:
+    """The triangle of out := -x y^H, without the diagonal if strict; the rest stays as it is."""
+    cdef Py_ssize_t i, j
+    for i in range(n):
+        for j in range(0 if uplo == c'L' else i + strict, i + 1 - strict if uplo == c'L' else n):
+            out[i * n + j] = -x[i] * conj(y[j])

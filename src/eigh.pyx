@@ -1,0 +1,203 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Eigenvalues w and eigenvectors V of a Hermitian matrix, A = V diag(w) V^H.
+
+With M = V^H V_bar, S = V^H A_dot V (A_dot Hermitian) and i != j,
+
+    A_bar = V (diag(w_bar) + X) V^H,  X_ij = (M_ij - conj M_ji) / 2 / (w_j - w_i)
+    w_dot = diag(S),  V_dot = V Y,    Y_ij = S_ij / (w_j - w_i),  Y_ii = 0
+
+M. B. Giles, Collected matrix derivative results for forward and reverse mode algorithmic differentiation,
+Advances in Automatic Differentiation (2008), section 2.3.3; C. Boeddeker et al., On the computation of
+complex-valued gradients with application to statistically optimum beamforming, arXiv:1701.00392 (2017),
+section 4.3, for the complex case.
+
+w_i and w_j count as repeated when |w_i - w_j| <= REPEATED n eps max|w|. There the quotient has no value: a
+numerator within REPEATED n eps |V_bar| (of S: |A_dot|; Frobenius norms) is zero but for rounding and contributes
+nothing, and another one is the case of the option `degenerate`. The phase of an eigenvector is free, so Im M_ii
+is zero for a loss that has a gradient; `gauge="raise"` fails when it is above GAUGE n eps |V_bar|.
+"""
+
+from libc.math cimport fabs
+from numpy.linalg import LinAlgError
+
+from blas cimport (GEMMT_SCRATCH, c, conj, d, eps, gemm, gemmt, get_real, heevd_columns, heevd_workspace, imag, other,
+                   real, s, scalar, set_real, z)
+from dense cimport all_finite, conjugate, copy, fill, finish_hermitian, hermitian_lower, mirror, norm, transpose
+from gufunc cimport NONFINITE, dtypes
+
+from libc.limits cimport INT_MAX
+
+from matkern.kernels.gufunc import Kernel
+
+cdef enum:
+    REPEATED = 16
+    GAUGE = 16
+
+cdef enum:                  # options of the pullback and the pushforward, in their order
+    TRIANGLE
+    DEGENERATE
+    GAUGE_POLICY            # of the pullback alone
+
+cdef enum:                  # values of DEGENERATE
+    NAN
+    ZERO
+    RAISE
+
+cdef enum:
+    NO_CONVERGENCE = 1
+    DEGENERATE_PAIR
+    PHASE
+
+
+cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    cdef scalar *a = x[0]
+    cdef scalar *v = x[2]
+    cdef char uplo = c'U' if option[0] else c'L'
+    if not all_finite(uplo, n[0], a):                       # LAPACK would return numbers all the same
+        return NONFINITE
+    copy(n[0] * n[0], a, work)
+    # by columns this is A^T = conj A: the same eigenvalues, conjugate eigenvectors, each in a row of ours
+    if heevd_columns(c'N' if v is NULL else c'V', other(uplo), n[0], work, <scalar*> x[1], work + n[0] * n[0]) > 0:
+        return NO_CONVERGENCE
+    if v is not NULL:
+        transpose(n[0], n[0], work, v)
+        conjugate(n[0] * n[0], v)
+    return 0
+
+
+cdef double repeated_within(Py_ssize_t n, scalar *w) noexcept nogil:
+    """Eigenvalues that are at most this far apart count as repeated."""
+    return REPEATED * n * eps(w) * max(fabs(get_real(w, 0)), fabs(get_real(w, n - 1)))
+
+
+cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    cdef Py_ssize_t i, j, size = n[0], square = n[0] * n[0]
+    cdef scalar *w = x[0]
+    cdef scalar *v = x[1]
+    cdef scalar *w_bar = x[2]
+    cdef scalar *v_bar = x[3]
+    cdef scalar *g = x[4]
+    cdef scalar *m = work + GEMMT_SCRATCH
+    cdef scalar *vx = m + square
+    cdef scalar numerator
+    cdef double gap, apart, small, level = 0
+    if size == 0:
+        return 0
+    if v_bar is not NULL:
+        level = norm(square, v_bar)
+    if level == 0:                                          # eigenvalues alone: never a quotient
+        for i in range(size):
+            for j in range(size):
+                vx[i * size + j] = 0 if w_bar is NULL else v[i * size + j] * get_real(w_bar, j)
+    else:
+        small = GAUGE * size * eps(w) * level
+        apart = repeated_within(size, w)
+        gemm(c'C', c'N', size, size, size, 1, v, size, v_bar, size, 0, m, size)
+        for i in range(size):
+            if option[GAUGE_POLICY] == 0 and fabs(imag(m[i * size + i])) > small:
+                return PHASE
+            m[i * size + i] = 0 if w_bar is NULL else <scalar> get_real(w_bar, i)
+            for j in range(i):
+                numerator = (m[i * size + j] - conj(m[j * size + i])) / 2
+                gap = get_real(w, j) - get_real(w, i)
+                if fabs(gap) <= apart:
+                    if option[DEGENERATE] != ZERO and not (
+                            fabs(real(numerator)) <= small and fabs(imag(numerator)) <= small):
+                        return DEGENERATE_PAIR if option[DEGENERATE] == RAISE else NONFINITE
+                    numerator = 0
+                else:
+                    numerator = numerator / gap
+                m[i * size + j] = numerator
+                m[j * size + i] = conj(numerator)
+        gemm(c'N', c'N', size, size, size, 1, v, size, m, size, 0, vx, size)
+    fill(square, 0, g)
+    gemmt(c'L', False, c'N', c'C', size, size, 1, vx, size, v, size, g, size, work)
+    finish_hermitian(option[TRIANGLE], size, g)
+    return 0
+
+
+cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    cdef Py_ssize_t i, j, size = n[0], square = n[0] * n[0]
+    cdef scalar *w = x[0]
+    cdef scalar *v = x[1]
+    cdef scalar *w_dot = x[3]
+    cdef scalar *v_dot = x[4]
+    cdef scalar *t = work
+    cdef scalar *tv = work + square
+    cdef scalar numerator
+    cdef double gap, apart, small, diagonal
+    if x[2] is NULL or size == 0:
+        for i in range(size):
+            if w_dot is not NULL:
+                set_real(w_dot, i, 0)
+        if v_dot is not NULL:
+            fill(square, 0, v_dot)
+        return 0
+    hermitian_lower(option[TRIANGLE], size, <scalar*> x[2], t)
+    mirror(size, t)
+    small = GAUGE * size * eps(w) * norm(square, t)
+    apart = repeated_within(size, w)
+    gemm(c'N', c'N', size, size, size, 1, t, size, v, size, 0, tv, size)
+    if v_dot is NULL:
+        for j in range(size):
+            diagonal = 0
+            for i in range(size):
+                diagonal += real(conj(v[i * size + j]) * tv[i * size + j])
+            set_real(w_dot, j, diagonal)
+        return 0
+    gemm(c'C', c'N', size, size, size, 1, v, size, tv, size, 0, t, size)
+    for i in range(size):
+        if w_dot is not NULL:
+            set_real(w_dot, i, real(t[i * size + i]))
+        t[i * size + i] = 0
+        for j in range(i):
+            numerator = t[i * size + j]
+            gap = get_real(w, j) - get_real(w, i)
+            if fabs(gap) <= apart:
+                if option[DEGENERATE] != ZERO and not (
+                        fabs(real(numerator)) <= small and fabs(imag(numerator)) <= small):
+                    return DEGENERATE_PAIR if option[DEGENERATE] == RAISE else NONFINITE
+                numerator = 0
+            else:
+                numerator = numerator / gap
+            t[i * size + j] = numerator
+            t[j * size + i] = -conj(numerator)
+    gemm(c'N', c'N', size, size, size, 1, v, size, t, size, 0, v_dot, size)
+    return 0
+
+
+cdef Py_ssize_t forward_workspace(const Py_ssize_t *n) noexcept nogil:
+    """The matrix and LAPACK's workspace, whose size LAPACK takes as a 32-bit integer."""
+    cdef Py_ssize_t size = heevd_workspace(n[0])
+    return -1 if size > INT_MAX else size + n[0] * n[0]
+
+
+cdef Py_ssize_t vjp_workspace(const Py_ssize_t *n) noexcept nogil:
+    return GEMMT_SCRATCH + 2 * n[0] * n[0]
+
+
+cdef Py_ssize_t jvp_workspace(const Py_ssize_t *n) noexcept nogil:
+    return 2 * n[0] * n[0]
+
+
+POLICY = {"triangle": (None, "L", "U"), "degenerate": ("nan", "zero", "raise")}
+FAILURES = {
+    DEGENERATE_PAIR: (LinAlgError, "has repeated eigenvalues, and the cotangent or tangent tells their eigenvectors "
+                                   "apart: there is no derivative"),
+    PHASE: (ValueError, "has a loss that depends on the phases of complex eigenvectors, which are arbitrary: it has no "
+                        "gradient (gauge='ignore' drops that part)"),
+}
+
+eigh = Kernel(
+    "eigh", "a(n,n) -> eigenvalues:real(n), eigenvectors(n,n)",
+    dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace, {"UPLO": ("L", "U")},
+    {NO_CONVERGENCE: (LinAlgError, "has eigenvalues that did not converge")})
+eigh_vjp = Kernel(
+    "eigh_vjp", "eigenvalues:real(n), eigenvectors(n,n), eigenvalues_bar:real(n), eigenvectors_bar(n,n) -> a_bar(n,n)",
+    dtypes(vjp[s], vjp[d], vjp[c], vjp[z]), <size_t> vjp_workspace, POLICY | {"gauge": ("raise", "ignore")}, FAILURES)
+eigh_jvp = Kernel(
+    "eigh_jvp", "eigenvalues:real(n), eigenvectors(n,n), a_dot(n,n) -> eigenvalues_dot:real(n), eigenvectors_dot(n,n)",
+    dtypes(jvp[s], jvp[d], jvp[c], jvp[z]), <size_t> jvp_workspace, POLICY, FAILURES)
+
+for kernel in (eigh, eigh_vjp, eigh_jvp):
+    globals().update(kernel.gufuncs())

@@ -1,0 +1,734 @@
+# cython: language_level=3, cdivision=True
+# distutils: language = c++
+"""The batch layer: a function that does one matrix becomes a kernel over any batch, and a NumPy gufunc.
+
+`Kernel` reads a signature with names, "lu(n,n), piv:int(n), x(n,k?), x_bar(n,k?) -> a_bar(n,n), b_bar(n,k?)",
+and from it checks and converts the operands, broadcasts their batch axes, allocates the outputs and runs
+the matrix function over the batch, whatever its strides, in parallel. `:real` is a real number in the
+precision of the others, `:int` a C int; `k?` is absent when one of its operands is a plain vector. What ends
+in `_bar` or `_dot` is a cotangent or a tangent: it may be None, and takes the dtype of the rest.
+
+Each kernel is also one `numpy.ufunc` per combination of its options, for Dask and others that bring their
+own `__array_ufunc__`; a matrix that fails is NaN there.
+"""
+
+import itertools
+import re
+
+import numpy as np
+
+cimport numpy as cnp
+from libc.limits cimport INT_MAX
+from libc.math cimport NAN
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from gufunc cimport NONFINITE, matrix_function, workspace_function
+
+cnp.import_array()
+cnp.import_ufunc()
+
+
+cdef extern from "parallel.hpp" namespace "matkern":
+    ctypedef void (*Body)(void *context, int64_t first, int64_t last) noexcept nogil
+    void run(int64_t items, double work, Body body, void *context) nogil
+    void c_set_num_threads "matkern::set_num_threads" (int threads)
+    int c_get_num_threads "matkern::get_num_threads" ()
+    void c_set_blas "matkern::set_blas" (void (*set)(int) noexcept nogil, int (*get)() noexcept nogil)
+
+
+cdef extern from *:
+    """
+    #include <cfenv>
+    #include <mutex>
+
+    struct Failures {                   // what went wrong in one call, gathered from its threads
+        std::mutex mutex;
+        int64_t first = -1, count = 0;  // the first matrix by its place in the batch, and how many
+        int code = 0;                   // of the first
+        bool memory = false;            // no room for a workspace
+
+        void note(int64_t index, int its_code) {
+            std::lock_guard<std::mutex> lock(mutex);
+            if (first < 0 || index < first) { first = index; code = its_code; }
+            ++count;
+        }
+    };
+    static inline void clear_float_status() { std::feclearexcept(FE_ALL_EXCEPT); }
+    """
+    cdef cppclass Failures:
+        int64_t first, count
+        int code
+        bint memory
+        void note(int64_t index, int code) noexcept nogil
+    void clear_float_status() noexcept nogil
+
+
+cdef enum:
+    MAX_OPERANDS = 12
+    MAX_CORE = 2            # axes of a matrix
+    MAX_DIMS = 4            # letters in a signature
+    MAX_OPTIONS = 4
+    MAX_BATCH = 64          # NumPy's own limit
+    LINE = 64               # bytes; operands packed in a workspace start on a cache line
+
+cdef enum Kind:             # of an operand
+    SCALAR
+    REAL
+    INTEGER
+
+# An index of a dtype has bit 0 for double precision and bit 1 for complex, so that `|` promotes.
+cdef int[4] SCALAR_TYPES = [cnp.NPY_FLOAT, cnp.NPY_DOUBLE, cnp.NPY_CFLOAT, cnp.NPY_CDOUBLE]
+cdef int[4] REAL_TYPES = [cnp.NPY_FLOAT, cnp.NPY_DOUBLE, cnp.NPY_FLOAT, cnp.NPY_DOUBLE]
+
+cdef struct Operand:
+    Kind kind
+    bint follows            # a cotangent or a tangent
+    int ndim
+    int dim[MAX_CORE]       # which letter each core axis is
+
+cdef struct Loop:           # a kernel for one dtype and one combination of options; `data` of a gufunc's loop
+    matrix_function matrix
+    workspace_function workspace
+    int dtype
+    int nin, nop, ndim
+    Operand operand[MAX_OPERANDS]
+    int option[MAX_OPTIONS]
+
+cdef struct Batch:          # one call
+    const Loop *loop
+    Failures *failures
+    Py_ssize_t n[MAX_DIMS]
+    char *data[MAX_OPERANDS]                               # NULL: absent, or not wanted
+    Py_ssize_t core_strides[MAX_OPERANDS][MAX_CORE]
+    int ndim                                               # of the batch
+    Py_ssize_t shape[MAX_BATCH]
+    Py_ssize_t strides[MAX_OPERANDS][MAX_BATCH]
+    Py_ssize_t itemsize[MAX_OPERANDS]
+    Py_ssize_t rows[MAX_OPERANDS]                          # of a core, 1 where it has no such axis
+    Py_ssize_t columns[MAX_OPERANDS]
+    bint packed[MAX_OPERANDS]                              # the core is not C-contiguous
+    Py_ssize_t bytes                                       # of workspace, per thread
+    double work                                            # per matrix, for the cost model
+
+
+cdef int typenum(Kind kind, int dtype) noexcept nogil:
+    if kind == INTEGER:
+        return cnp.NPY_INT
+    return REAL_TYPES[dtype] if kind == REAL else SCALAR_TYPES[dtype]
+
+
+cdef Py_ssize_t itemsize(Kind kind, int dtype) noexcept nogil:
+    cdef Py_ssize_t real = 8 if dtype & 1 else 4
+    if kind == INTEGER:
+        return sizeof(int)
+    return 2 * real if kind == SCALAR and dtype & 2 else real
+
+
+# ---- one matrix after the other
+
+ctypedef struct pair:
+    uint64_t first, second
+
+ctypedef fused item:
+    uint32_t
+    uint64_t
+    pair
+
+
+cdef void copy_items(item *unused, Py_ssize_t m, Py_ssize_t n, char *a, Py_ssize_t ra, Py_ssize_t ca,
+                     char *out, Py_ssize_t ro, Py_ssize_t co) noexcept nogil:
+    cdef Py_ssize_t i, j, i0, j0
+    for i0 in range(0, m, 16):
+        for j0 in range(0, n, 16):
+            for i in range(i0, min(i0 + 16, m)):
+                for j in range(j0, min(j0 + 16, n)):
+                    (<item*> (out + i * ro + j * co))[0] = (<item*> (a + i * ra + j * ca))[0]
+
+
+cdef void copy_core(Py_ssize_t size, Py_ssize_t m, Py_ssize_t n, char *a, Py_ssize_t ra, Py_ssize_t ca,
+                    char *out, Py_ssize_t ro, Py_ssize_t co) noexcept nogil:
+    """Copy an (m, n) matrix of `size`-byte items between any strides, tile by tile."""
+    if size == 4:
+        copy_items[uint32_t](NULL, m, n, a, ra, ca, out, ro, co)
+    elif size == 8:
+        copy_items[uint64_t](NULL, m, n, a, ra, ca, out, ro, co)
+    else:
+        copy_items[pair](NULL, m, n, a, ra, ca, out, ro, co)
+
+
+cdef void fill_nan(Kind kind, int dtype, Py_ssize_t size, char *out) noexcept nogil:
+    """NaN in every number; integers, which have none, become zero."""
+    cdef Py_ssize_t i, count
+    if kind == INTEGER:
+        memset(out, 0, size * sizeof(int))
+        return
+    count = 2 * size if kind == SCALAR and dtype & 2 else size
+    for i in range(count):
+        if dtype & 1:
+            (<double*> out)[i] = NAN
+        else:
+            (<float*> out)[i] = NAN
+
+
+cdef void matrices(void *context, int64_t first, int64_t last) noexcept nogil:
+    """Do the matrices first <= i < last of the batch."""
+    cdef Batch *b = <Batch*> context
+    cdef const Loop *loop = b.loop
+    cdef char *p[MAX_OPERANDS]
+    cdef void *x[MAX_OPERANDS]
+    cdef Py_ssize_t index[MAX_BATCH]
+    cdef int64_t i, rest = first
+    cdef Py_ssize_t size
+    cdef int k, axis, code
+    cdef char *block = NULL
+    cdef char *work = NULL
+    if b.bytes:
+        block = <char*> malloc(b.bytes + LINE)
+        if block is NULL:
+            b.failures.memory = True
+            return
+        work = block + LINE - <size_t> block % LINE
+    for k in range(loop.nop):
+        p[k] = b.data[k]
+    for axis in range(b.ndim - 1, -1, -1):
+        index[axis] = rest % b.shape[axis]
+        rest //= b.shape[axis]
+        for k in range(loop.nop):
+            if p[k] is not NULL:
+                p[k] += index[axis] * b.strides[k][axis]
+    for k in range(loop.nop):           # operands packed at the front of the workspace, the kernel's own after
+        x[k] = p[k]
+        if b.packed[k]:
+            x[k] = work
+            work += (b.rows[k] * b.columns[k] * b.itemsize[k] + LINE - 1) // LINE * LINE
+
+    for i in range(first, last):
+        for k in range(loop.nop):
+            if not b.packed[k]:
+                x[k] = p[k]
+            elif k < loop.nin:
+                size = b.itemsize[k]
+                copy_core(size, b.rows[k], b.columns[k], p[k], b.core_strides[k][0], b.core_strides[k][1],
+                          <char*> x[k], b.columns[k] * size, size)
+        code = loop.matrix(x, b.n, loop.option, work)
+        if code > 0 and b.failures is not NULL:
+            b.failures.note(i, code)
+        for k in range(loop.nin, loop.nop):
+            if x[k] is NULL:
+                continue
+            if code != 0:
+                fill_nan(loop.operand[k].kind, loop.dtype, b.rows[k] * b.columns[k], <char*> x[k])
+            if b.packed[k]:
+                size = b.itemsize[k]
+                copy_core(size, b.rows[k], b.columns[k], <char*> x[k], b.columns[k] * size, size,
+                          p[k], b.core_strides[k][0], b.core_strides[k][1])
+        for axis in range(b.ndim - 1, -1, -1):
+            index[axis] += 1
+            for k in range(loop.nop):
+                if p[k] is not NULL:
+                    p[k] += b.strides[k][axis]
+            if index[axis] < b.shape[axis]:
+                break
+            for k in range(loop.nop):
+                if p[k] is not NULL:
+                    p[k] -= b.shape[axis] * b.strides[k][axis]
+            index[axis] = 0
+    free(block)
+
+
+cdef enum Refusal:
+    FINE
+    TOO_LARGE               # for the 32-bit integers of BLAS or LAPACK
+    NO_MEMORY
+
+
+cdef Refusal go(Batch *b) noexcept nogil:
+    """Lay out one call whose operands, core dimensions and batch are known, and run it."""
+    cdef const Loop *loop = b.loop
+    cdef Py_ssize_t items = 1, largest = 1, elements = 0, size, workspace
+    cdef double room = 0
+    cdef int k, axis
+    for axis in range(b.ndim):
+        items *= b.shape[axis]
+    for k in range(loop.ndim):
+        largest = max(largest, b.n[k])
+    if largest > INT_MAX:
+        return TOO_LARGE
+    workspace = loop.workspace(b.n) if loop.workspace is not NULL else 0
+    if workspace < 0:
+        return TOO_LARGE
+    if items == 0:
+        return FINE
+    b.bytes = 0
+    for k in range(loop.nop):
+        b.itemsize[k] = itemsize(loop.operand[k].kind, loop.dtype)
+        b.rows[k] = b.n[loop.operand[k].dim[0]] if loop.operand[k].ndim == 2 else 1
+        b.columns[k] = b.n[loop.operand[k].dim[loop.operand[k].ndim - 1]] if loop.operand[k].ndim else 1
+        size = b.rows[k] * b.columns[k]
+        b.packed[k] = b.data[k] is not NULL and size > 0 and not (
+            (b.columns[k] == 1 or b.core_strides[k][1] == b.itemsize[k])
+            and (b.rows[k] == 1 or b.core_strides[k][0] == b.columns[k] * b.itemsize[k]))
+        if b.data[k] is not NULL:
+            elements += size
+        if b.packed[k]:
+            b.bytes += (size * b.itemsize[k] + LINE - 1) // LINE * LINE
+            room += <double> size * b.itemsize[k]
+    room += <double> workspace * itemsize(SCALAR, loop.dtype)
+    if room > 4e18:
+        return NO_MEMORY
+    b.bytes += workspace * itemsize(SCALAR, loop.dtype)
+    b.work = <double> elements * largest
+    run(items, b.work, matrices, b)
+    return NO_MEMORY if b.failures is not NULL and b.failures.memory else FINE
+
+
+cdef void coalesce(Batch *b) noexcept nogil:
+    """Join batch axes that every operand walks in one stride, and drop axes of length 1."""
+    cdef int k, axis, last = -1
+    cdef bint joins
+    for axis in range(b.ndim):
+        if b.shape[axis] == 1:
+            continue
+        joins = last >= 0
+        if joins:
+            for k in range(b.loop.nop):
+                joins = joins and b.strides[k][last] == b.shape[axis] * b.strides[k][axis]
+        if joins:
+            b.shape[last] *= b.shape[axis]
+        else:
+            last += 1
+            b.shape[last] = b.shape[axis]
+        for k in range(b.loop.nop):
+            b.strides[k][last] = b.strides[k][axis]
+    b.ndim = last + 1
+
+
+cdef void gufunc_loop(char **args, const cnp.npy_intp *dimensions, const cnp.npy_intp *steps, void *data) noexcept nogil:
+    """NumPy's inner loop: one batch axis, core strides behind the batch strides."""
+    cdef Batch b
+    cdef Failures failures
+    cdef const Loop *loop = <const Loop*> data
+    cdef int k, j, at = loop.nop
+    cdef Refusal refusal
+    b.loop = loop
+    b.failures = &failures
+    b.ndim = 1
+    b.shape[0] = dimensions[0]
+    for k in range(loop.ndim):
+        b.n[k] = dimensions[k + 1]
+    for k in range(loop.nop):
+        b.data[k] = args[k]
+        b.strides[k][0] = steps[k]
+        b.core_strides[k][0] = b.core_strides[k][1] = 0
+        for j in range(loop.operand[k].ndim):
+            b.core_strides[k][j + 2 - loop.operand[k].ndim] = steps[at]
+            at += 1
+    refusal = go(&b)
+    clear_float_status()
+    if refusal != FINE:
+        with gil:
+            raise_refusal("gufunc", refusal)
+
+
+cdef int raise_refusal(str name, Refusal refusal) except *:
+    if refusal == TOO_LARGE:
+        raise ValueError(f"{name}: the matrices are too large for the 32-bit integers of BLAS and LAPACK")
+    raise MemoryError(f"{name}: no memory for the workspace")
+
+
+# ---- the Python side
+
+cdef bint foreign(object x):
+    """Whether x brings its own way to apply a ufunc."""
+    if cnp.PyArray_CheckExact(x) or isinstance(x, (np.generic, float, int, complex, list, tuple)):
+        return False
+    override = getattr(type(x), "__array_ufunc__", None)
+    return override is not None and override is not np.ndarray.__array_ufunc__
+
+
+cdef int dtype_of(object x):
+    """The index of the dtype that x calls for, -1 if there is none."""
+    kind = x.dtype.kind
+    if kind in "biu":
+        return 1
+    if x.dtype.type in (np.float32, np.complex64):
+        return 2 if kind == "c" else 0
+    if x.dtype.type in (np.float64, np.complex128):
+        return 3 if kind == "c" else 1
+    return -1
+
+
+cdef class Kernel:
+    """One map of one operation over batches of matrices.
+
+    Parameters
+    ----------
+    name : str
+    signature : str
+        Named operands; see the top of this file.
+    functions : list of int
+        Addresses of the matrix functions for float32, float64, complex64 and complex128 (`gufunc.dtypes`).
+    workspace : int, optional
+        Address of a function from the core dimensions to a number of elements; -1 if LAPACK's integers cannot
+        hold a size.
+    options : dict, optional
+        The values that each option may take, the default first; the matrix function gets indices.
+    failures : dict, optional
+        What a matrix function's positive codes mean: an exception and the end of a sentence.
+    """
+    cdef readonly str name, signature
+    cdef readonly tuple inputs, outputs
+    cdef readonly dict options, failures
+    cdef readonly dict cores            # operand -> its core's letters
+    cdef dict indices
+    cdef tuple texts, defaults, letters
+    cdef Loop loops[4]
+    cdef bint flexible[MAX_DIMS]
+
+    def __init__(self, str name, str signature, list functions, size_t workspace=0, dict options=None,
+                 dict failures=None):
+        cdef int k, j, dtype
+        cdef Loop *loop
+        self.name, self.signature = name, signature
+        self.options, self.failures = options or {}, failures or {}
+        self.indices = {key: {v: i for i, v in enumerate(values)} for key, values in self.options.items()}
+        self.defaults = tuple([0] * len(self.options))
+        sides = [re.findall(r"(\w+)(?::(int|real))?\(([^)]*)\)", side) for side in signature.split("->")]
+        operands = sides[0] + sides[1]
+        self.inputs, self.outputs = (tuple(o[0] for o in side) for side in sides)
+        self.cores = {operand: tuple(core.split(",")) if core else () for operand, _, core in operands}
+        self.texts = tuple(f"({core})" for _, _, core in operands)
+        letters = []
+        for _, _, core in operands:
+            for letter in core.split(","):
+                if letter and letter.rstrip("?") not in letters:
+                    self.flexible[len(letters)] = letter.endswith("?")
+                    letters.append(letter.rstrip("?"))
+        self.letters = tuple(letters)
+        if len(operands) > MAX_OPERANDS or len(letters) > MAX_DIMS or len(self.options) > MAX_OPTIONS:
+            raise ValueError(f"{name}: more operands, letters or options than a kernel can have")
+        for dtype in range(4):
+            loop = &self.loops[dtype]
+            memset(loop, 0, sizeof(Loop))
+            loop.matrix = <matrix_function> <size_t> functions[dtype]
+            loop.workspace = <workspace_function> workspace
+            loop.dtype = dtype
+            loop.nin, loop.nop, loop.ndim = len(self.inputs), len(operands), len(letters)
+            for k, (operand, kind, core) in enumerate(operands):
+                loop.operand[k].kind = INTEGER if kind == "int" else REAL if kind == "real" else SCALAR
+                loop.operand[k].follows = k < loop.nin and operand.endswith(("_bar", "_dot"))
+                core = [letters.index(c.rstrip("?")) for c in core.split(",") if c]
+                loop.operand[k].ndim = len(core)
+                for j, c in enumerate(core):
+                    loop.operand[k].dim[j] = c
+
+    def __repr__(self):
+        return f"<kernel {self.name}: {self.signature}>"
+
+    def __call__(self, *operands, tuple wanted=None, out=None, str on_error="raise", **options):
+        """Run the kernel; `wanted` names the outputs to compute (all of them if None)."""
+        cdef Batch b
+        cdef Failures failures
+        cdef Loop loop
+        cdef int k, j, axis, dtype = 0, core, offset, index, nout
+        cdef bint vector[MAX_DIMS]
+        cdef Py_ssize_t size
+        cdef cnp.ndarray array
+        cdef Refusal refusal
+        cdef cnp.npy_intp shape[MAX_BATCH]
+
+        if len(operands) != len(self.inputs):
+            raise TypeError(f"{self.name} takes {', '.join(self.inputs)}, got {len(operands)} operands")
+        if on_error != "raise":
+            self.check_options({"on_error": on_error})
+        for x in operands:
+            if foreign(x):
+                return self._foreign(operands, wanted, out, options)
+
+        # dtypes
+        arrays = []
+        for k, x in enumerate(operands):
+            if x is None:
+                if not self.loops[0].operand[k].follows:
+                    raise TypeError(f"{self.name}: {self.inputs[k]} must be an array, got None")
+                arrays.append(None)
+                continue
+            array = x if cnp.PyArray_CheckExact(x) else np.asarray(x)
+            arrays.append(array)
+            index = dtype_of(array)
+            if index < 0 or (self.loops[0].operand[k].kind == INTEGER and array.dtype.kind not in "iu"):
+                raise TypeError(f"{self.name}: {self.inputs[k]} has dtype {array.dtype}; " + (
+                    "integers are needed" if self.loops[0].operand[k].kind == INTEGER
+                    else "float32, float64, complex64, complex128 and integers are supported"))
+            if self.loops[0].operand[k].follows or self.loops[0].operand[k].kind == INTEGER:
+                continue
+            if self.loops[0].operand[k].kind == REAL and index & 2:
+                raise TypeError(f"{self.name}: {self.inputs[k]} must be real, got dtype {array.dtype}")
+            dtype |= index
+        loop = self.loops[dtype]
+        for j, index in enumerate(self._option_indices(options)):
+            loop.option[j] = index
+        b.loop = &loop
+        b.failures = &failures
+        for k in range(loop.nin):
+            if arrays[k] is not None:
+                arrays[k] = self._converted(k, arrays[k], typenum(loop.operand[k].kind, dtype))
+
+        # core dimensions; a letter with a question mark is absent if one of its operands lacks it
+        for j in range(loop.ndim):
+            b.n[j] = -1
+            vector[j] = False
+        for k in range(loop.nin):
+            core = loop.operand[k].ndim
+            if arrays[k] is not None and core and self.flexible[loop.operand[k].dim[core - 1]]:
+                if cnp.PyArray_NDIM(arrays[k]) == core - 1:
+                    vector[loop.operand[k].dim[core - 1]] = True
+        b.ndim = 0
+        for k in range(loop.nin):
+            if arrays[k] is None:
+                continue
+            array = arrays[k]
+            core = self._core(&loop.operand[k], vector)
+            if array.ndim < core:
+                raise ValueError(f"{self.name}: {self.inputs[k]}{self.texts[k]} needs at least {core} "
+                                 f"dimension{'s' if core > 1 else ''}, got shape {self._shape(array)}")
+            offset = array.ndim - core
+            b.ndim = max(b.ndim, offset)
+            for j in range(core):
+                size = array.shape[offset + j]
+                index = loop.operand[k].dim[j]
+                if b.n[index] < 0:
+                    b.n[index] = size
+                elif b.n[index] != size:
+                    self._mismatch(arrays, k, index, b.n[index])
+        for j in range(loop.ndim):
+            if vector[j] or b.n[j] < 0:
+                b.n[j] = 1
+
+        # the batch
+        for axis in range(b.ndim):
+            b.shape[axis] = 1
+        for k in range(loop.nin):
+            b.data[k] = NULL
+            if arrays[k] is None:
+                for axis in range(b.ndim):
+                    b.strides[k][axis] = 0
+                continue
+            array = arrays[k]
+            core = self._core(&loop.operand[k], vector)
+            offset = b.ndim - (array.ndim - core)
+            for axis in range(b.ndim):
+                size = array.shape[axis - offset] if axis >= offset else 1
+                b.strides[k][axis] = array.strides[axis - offset] if size != 1 else 0
+                if size != 1:
+                    if b.shape[axis] != 1 and b.shape[axis] != size:
+                        self._unbroadcastable(arrays, [self._core(&loop.operand[j], vector) for j in range(loop.nin)])
+                    b.shape[axis] = size
+            self._point(&b, k, array, core)
+        batch = tuple([b.shape[axis] for axis in range(b.ndim)])
+
+        # outputs
+        nout = loop.nop - loop.nin
+        results = []
+        copies = []
+        if out is not None and not isinstance(out, tuple):
+            out = (out,)
+        if out is not None and len(out) != (nout if wanted is None else len(wanted)):
+            raise ValueError(f"{self.name}: out must hold {nout if wanted is None else len(wanted)} arrays, got {len(out)}")
+        for k in range(loop.nin, loop.nop):
+            b.data[k] = NULL
+            for axis in range(b.ndim):
+                b.strides[k][axis] = 0
+            if wanted is not None and self.outputs[k - loop.nin] not in wanted:
+                continue
+            core = self._core(&loop.operand[k], vector)
+            for axis in range(b.ndim):
+                shape[axis] = b.shape[axis]
+            for j in range(core):
+                shape[b.ndim + j] = b.n[loop.operand[k].dim[j]]
+            given = out[len(results)] if out is not None else None
+            if given is None:
+                array = cnp.PyArray_EMPTY(b.ndim + core, shape, typenum(loop.operand[k].kind, dtype), 0)
+            else:
+                expected = tuple([shape[axis] for axis in range(b.ndim + core)])
+                array = self._output(given, expected, typenum(loop.operand[k].kind, dtype), arrays + results)
+                if array is not given:
+                    copies.append((given, array))
+            results.append(array)
+            for axis in range(b.ndim):
+                b.strides[k][axis] = array.strides[axis]
+            self._point(&b, k, array, core)
+
+        coalesce(&b)
+        with nogil:
+            refusal = go(&b)
+        if refusal != FINE:
+            raise_refusal(self.name, refusal)
+        for given, array in copies:
+            np.copyto(given, array, casting="same_kind")
+        if failures.count and on_error == "raise":
+            self._raise(failures.code, failures.first, failures.count, batch)
+        if out is not None:
+            results = list(out)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def check_options(self, dict options):
+        """Raise TypeError or ValueError for an option or a value that the kernel does not have."""
+        options = dict(options)
+        on_error = options.pop("on_error", "raise")
+        if on_error not in ("raise", "nan"):
+            raise ValueError(f"{self.name}: on_error must be 'raise' or 'nan', got {on_error!r}")
+        self._option_indices(options)
+
+    # -- parts of a call
+
+    cdef int _core(self, const Operand *operand, bint *vector) noexcept:
+        """How many core axes the operand has in this call."""
+        return operand.ndim - (1 if operand.ndim and vector[operand.dim[operand.ndim - 1]] else 0)
+
+    cdef void _point(self, Batch *b, int k, cnp.ndarray array, int core) noexcept:
+        """Where operand k starts, and the strides of its core as a matrix, a vector being a row or, for k?, a column."""
+        cdef int j, ndim = b.loop.operand[k].ndim
+        b.data[k] = <char*> cnp.PyArray_DATA(array)
+        b.core_strides[k][0] = b.core_strides[k][1] = 0
+        for j in range(core):
+            b.core_strides[k][j + 2 - ndim] = array.strides[array.ndim - core + j]
+
+    cdef tuple _option_indices(self, dict options):
+        if not options:
+            return self.defaults
+        for key in options:
+            if key not in self.options:
+                raise TypeError(f"{self.name} has no option {key!r}"
+                                + (f"; it has {', '.join(self.options)}" if self.options else ""))
+        indices = []
+        for key, values in self.indices.items():
+            value = options.get(key, self.options[key][0])
+            try:
+                index = values[value] if value in values or not isinstance(value, str) else values[value.upper()]
+            except (KeyError, TypeError):
+                raise ValueError(f"{self.name}: {key} must be one of {', '.join(map(repr, self.options[key]))}, "
+                                 f"got {value!r}") from None
+            indices.append(index)
+        return tuple(indices)
+
+    cdef object _converted(self, int k, object array, int wanted):
+        if wanted == cnp.NPY_INT and array.dtype != np.intc and array.size and (
+                array.min() < 0 or array.max() > INT_MAX):
+            raise ValueError(f"{self.name}: {self.inputs[k]} must hold integers from 0 to {INT_MAX}, "
+                             f"got {array.min()} to {array.max()}")
+        if array.dtype.kind == "c" and wanted in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
+            array = array.real
+        return cnp.PyArray_FROMANY(array, wanted, 0, 0, cnp.NPY_ARRAY_ALIGNED | cnp.NPY_ARRAY_NOTSWAPPED
+                                   | cnp.NPY_ARRAY_ENSUREARRAY | cnp.NPY_ARRAY_FORCECAST)
+
+    cdef object _output(self, object given, tuple shape, int wanted, list others):
+        """`given` if the kernel can write to it, a new array to be copied to it if not."""
+        if not isinstance(given, np.ndarray):
+            raise TypeError(f"{self.name}: out must be an array, got {type(given).__name__}")
+        dtype = cnp.PyArray_DescrFromType(wanted)
+        if given.shape != shape:
+            raise ValueError(f"{self.name}: out has shape {given.shape}, the result {shape}")
+        if not np.can_cast(dtype, given.dtype, "same_kind"):
+            raise TypeError(f"{self.name}: the result's dtype {dtype} cannot be cast to out's {given.dtype}")
+        if not given.flags.writeable:
+            raise ValueError(f"{self.name}: out is read-only")
+        if given.dtype == dtype and given.flags.carray and not any(
+                x is not None and np.may_share_memory(x, given) for x in others):
+            return given
+        return np.empty(shape, dtype)
+
+    def _shape(self, array):
+        return tuple([array.shape[i] for i in range(array.ndim)])
+
+    def _mismatch(self, list arrays, int k, int letter, Py_ssize_t expected):
+        """Say which operands disagree on a core dimension."""
+        name, text, shape = self.inputs[k], self.texts[k], self._shape(arrays[k])
+        if text.count(self.letters[letter]) > 1 and self.letters[letter] in text:
+            rows, columns = shape[-2:]
+            if rows != columns:
+                raise ValueError(f"{self.name}: {name} must be square in its last two axes, got shape {shape}")
+        raise ValueError(
+            f"{self.name}: {name}{text} has shape {shape}, but {self.letters[letter]} = {expected} of "
+            + ", ".join(f"{self.inputs[i]}{self.texts[i]} with shape {self._shape(arrays[i])}" for i in range(k)
+                        if arrays[i] is not None and self.letters[letter] in self.texts[i]))
+
+    def _unbroadcastable(self, list arrays, list cores):
+        batches = ", ".join(f"{self._shape(a)[:a.ndim - core]} of {name}"
+                            for name, a, core in zip(self.inputs, arrays, cores) if a is not None)
+        raise ValueError(f"{self.name}: the batch axes do not broadcast: {batches}")
+
+    def _raise(self, int code, Py_ssize_t first, Py_ssize_t count, tuple batch):
+        exception, what = self.failures[code]
+        if not batch:
+            raise exception(f"{self.name}: the matrix {what}")
+        size = 1
+        for extent in batch:
+            size *= extent
+        index = ", ".join(str(i) for i in np.unravel_index(first, batch))
+        rest = f" ({count} of {size} matrices failed)" if count > 1 else ""
+        raise exception(f"{self.name}: matrix [{index}] of the batch {what}{rest}; "
+                        "on_error='nan' makes it NaN and keeps the others")
+
+    # -- gufuncs
+
+    def _variant(self, values):
+        """The name of the gufunc for these values of the options."""
+        return f"{self.name}({', '.join(f'{k}={v}' for k, v in zip(self.options, values))})"
+
+    def _foreign(self, tuple operands, tuple wanted, out, dict options):
+        import sys
+        indices = self._option_indices(options)
+        values = [self.options[key][i] for key, i in zip(self.options, indices)]
+        gufunc = getattr(sys.modules[self.__module__], self._variant(values))
+        results = gufunc(*(0.0 if x is None else x for x in operands), **({} if out is None else {"out": out}))
+        if not isinstance(results, tuple):
+            return results
+        results = [r for name, r in zip(self.outputs, results) if wanted is None or name in wanted]
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def gufuncs(self):
+        """Name -> numpy.ufunc, one for each combination of the options."""
+        return {self._variant(values): self._gufunc(values) for values in itertools.product(*self.options.values())}
+
+    cdef object _gufunc(self, tuple values):
+        # What NumPy keeps pointers to lives as long as the process.
+        cdef int nop = self.loops[0].nop, dtype, k, j
+        cdef cnp.PyUFuncGenericFunction *loops = <cnp.PyUFuncGenericFunction*> malloc(4 * sizeof(void*))
+        cdef void **data = <void**> malloc(4 * sizeof(void*))
+        cdef char *types = <char*> malloc(4 * nop)
+        cdef Loop *loop
+        for dtype in range(4):
+            loop = <Loop*> malloc(sizeof(Loop))
+            loop[0] = self.loops[dtype]
+            for j, (key, value) in enumerate(zip(self.options, values)):
+                loop.option[j] = self.indices[key][value]
+            loops[dtype] = <cnp.PyUFuncGenericFunction> gufunc_loop
+            data[dtype] = loop
+            for k in range(nop):
+                types[dtype * nop + k] = <char> typenum(loop.operand[k].kind, dtype)
+        name = self._variant(values).encode()
+        signature = re.sub(r"\w+(:\w+)?\(", "(", self.signature).replace(" ", "").encode()
+        _alive.append((name, signature))
+        return cnp.PyUFunc_FromFuncAndDataAndSignature(
+            loops, data, types, 4, len(self.inputs), len(self.outputs), cnp.PyUFunc_None, name, b"", 0, signature)
+
+
+_alive = []
+
+
+# ---- threads
+
+def set_num_threads(int threads):
+    c_set_num_threads(threads)
+
+
+def get_num_threads():
+    return c_get_num_threads()
+
+
+def set_blas(size_t setter, size_t getter):
+    """The addresses of the BLAS library's `void set_num_threads(int)` and `int get_num_threads(void)`."""
+    c_set_blas(<void (*)(int) noexcept nogil> setter, <int (*)() noexcept nogil> getter)

@@ -1,0 +1,39 @@
+# cython: language_level=3
+"""One matrix factored as A = P L U, and systems with such a factor: what lu.pyx and solve.pyx share."""
+
+from blas cimport getrf_columns, scalar, trsm
+from dense cimport conjugate, copy, permute_rows, transpose
+
+
+cdef inline void factor(Py_ssize_t n, scalar *a, scalar *lu, int *piv, scalar *work) noexcept nogil:
+    """L below U in `lu`, 0-based row interchanges in `piv`; the workspace holds a matrix."""
+    cdef Py_ssize_t i
+    transpose(n, n, a, work)
+    getrf_columns(n, work, piv)
+    transpose(n, n, work, lu)
+    for i in range(n):
+        piv[i] = min(max(piv[i] - 1, <int> i), <int> n - 1)     # with NaN about, the search for a pivot may miss
+
+
+cdef inline bint pivots_valid(Py_ssize_t n, int *piv) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        if piv[i] < 0 or piv[i] >= n:
+            return False
+    return True
+
+
+cdef inline void solve_factored(char trans, Py_ssize_t n, Py_ssize_t k, scalar *lu, int *piv, scalar *b) noexcept nogil:
+    """B := op(A)^-1 B; op is N, T, C or, for the conjugate of A, R."""
+    if trans == c'R':
+        conjugate(n * k, b)
+    if trans == c'N' or trans == c'R':
+        permute_rows(n, k, piv, False, b)
+        trsm(c'L', c'L', c'N', c'U', n, k, 1, lu, n, b, k)
+        trsm(c'L', c'U', c'N', c'N', n, k, 1, lu, n, b, k)
+    else:
+        trsm(c'L', c'U', trans, c'N', n, k, 1, lu, n, b, k)
+        trsm(c'L', c'L', trans, c'U', n, k, 1, lu, n, b, k)
+        permute_rows(n, k, piv, True, b)
+    if trans == c'R':
+        conjugate(n * k, b)

@@ -239,17 +239,17 @@ cdef inline int potrf(char uplo, Py_ssize_t n, scalar *a, Py_ssize_t lda) noexce
     return info
 
 
-cdef inline int getrf_columns(Py_ssize_t n, scalar *a, int *piv) noexcept nogil:
-    """P A = L U in place for a matrix in column-major order; the pivots are 1-based; returns LAPACK's info."""
-    cdef int n_ = <int> n, ld = ld_(n), info = 0
+cdef inline int getrf_columns(Py_ssize_t m, Py_ssize_t n, scalar *a, int *piv) noexcept nogil:
+    """P A = L U in place for an (m, n) matrix in column-major order; the pivots are 1-based; returns LAPACK's info."""
+    cdef int m_ = <int> m, n_ = <int> n, ld = ld_(m), info = 0
     if scalar is s:
-        sgetrf(&n_, &n_, a, &ld, piv, &info)
+        sgetrf(&m_, &n_, a, &ld, piv, &info)
     elif scalar is d:
-        dgetrf(&n_, &n_, a, &ld, piv, &info)
+        dgetrf(&m_, &n_, a, &ld, piv, &info)
     elif scalar is c:
-        cgetrf(&n_, &n_, a, &ld, piv, &info)
+        cgetrf(&m_, &n_, a, &ld, piv, &info)
     else:
-        zgetrf(&n_, &n_, a, &ld, piv, &info)
+        zgetrf(&m_, &n_, a, &ld, piv, &info)
     return info
 
 

@@ -39,7 +39,7 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
     cdef char uplo = c'U' if option[0] else c'L'
     copy_triangle(uplo, False, n[0], a, factor)
     if potrf(uplo, n[0], factor, n[0]) > 0:
-        return NONFINITE if has_nan(uplo, n[0], a) else NOT_POSITIVE
+        return NONFINITE if has_nan(uplo, n[0], n[0], a) else NOT_POSITIVE
     return 0
 
 

@@ -97,7 +97,7 @@ cdef inline void finish_hermitian(int triangle, Py_ssize_t n, scalar *g) noexcep
 
 
 cdef inline void permute_rows(Py_ssize_t n, Py_ssize_t k, int *piv, bint backward, scalar *a) noexcept nogil:
-    """Interchange row i of the (n, k) matrix with row piv[i], in order or, backward, in reverse."""
+    """Interchange row i of a matrix of k columns with row piv[i], i < n in order or, backward, in reverse."""
     cdef Py_ssize_t i, j, p, step
     cdef scalar t
     for step in range(n):
@@ -110,10 +110,10 @@ cdef inline void permute_rows(Py_ssize_t n, Py_ssize_t k, int *piv, bint backwar
                 a[p * k + j] = t
 
 
-cdef inline bint has_nan(char uplo, Py_ssize_t n, scalar *a) noexcept nogil:
-    """Whether the triangle (uplo L or U) or any entry (uplo A) of the (n, n) matrix is NaN."""
+cdef inline bint has_nan(char uplo, Py_ssize_t m, Py_ssize_t n, scalar *a) noexcept nogil:
+    """Whether the triangle (uplo L or U) or any entry (uplo A) of the (m, n) matrix is NaN."""
     cdef Py_ssize_t i, j
-    for i in range(n):
+    for i in range(m):
         for j in range(i if uplo == c'U' else 0, i + 1 if uplo == c'L' else n):
             if isnan(real(a[i * n + j])) or isnan(imag(a[i * n + j])):
                 return True
@@ -131,7 +131,7 @@ cdef inline bint all_finite(char uplo, Py_ssize_t n, scalar *a) noexcept nogil:
 
 
 cdef inline bint zero_on_diagonal(Py_ssize_t n, Py_ssize_t first, scalar *a) noexcept nogil:
-    """Whether one of the `first` leading diagonal entries of the (n, n) matrix is zero."""
+    """Whether one of the `first` leading diagonal entries of a matrix of n columns is zero."""
     cdef Py_ssize_t i
     for i in range(first):
         if a[i * n + i] == 0:

@@ -5,8 +5,9 @@
 `Kernel` reads a signature with names, "lu(n,n), piv:int(n), x(n,k?), x_bar(n,k?) -> a_bar(n,n), b_bar(n,k?)",
 and from it checks and converts the operands, broadcasts their batch axes, allocates the outputs and runs
 the matrix function over the batch, whatever its strides, in parallel. `:real` is a real number in the
-precision of the others, `:int` a C int; `k?` is absent when one of its operands is a plain vector. What ends
-in `_bar` or `_dot` is a cotangent or a tangent: it may be None, and takes the dtype of the rest.
+precision of the others, `:int` a C int; `k?` is absent when one of its operands is a plain vector; `min` is
+the smaller of `m` and `n`. What ends in `_bar` or `_dot` is a cotangent or a tangent: it may be None, and takes
+the dtype of the rest.
 
 Each kernel is also one `numpy.ufunc` per combination of its options, for Dask and others that bring their
 own `__array_ufunc__`; a matrix that fails is NaN there.
@@ -93,6 +94,8 @@ cdef struct Loop:           # a kernel for one dtype and one combination of opti
     workspace_function workspace
     int dtype
     int nin, nop, ndim
+    int least               # which letter is `min`, -1 if there is none
+    int m, n                # and those whose smaller it is
     Operand operand[MAX_OPERANDS]
     int option[MAX_OPTIONS]
 
@@ -317,7 +320,11 @@ cdef void gufunc_loop(char **args, const cnp.npy_intp *dimensions, const cnp.npy
     b.ndim = 1
     b.shape[0] = dimensions[0]
     for k in range(loop.ndim):
-        b.n[k] = dimensions[k + 1]
+        if k != loop.least:
+            dimensions += 1
+            b.n[k] = dimensions[0]
+    if loop.least >= 0:
+        b.n[loop.least] = min(b.n[loop.m], b.n[loop.n])
     for k in range(loop.nop):
         b.data[k] = args[k]
         b.strides[k][0] = steps[k]
@@ -382,7 +389,7 @@ cdef class Kernel:
     cdef readonly tuple inputs, outputs
     cdef readonly dict options, failures
     cdef readonly dict cores            # operand -> its core's letters
-    cdef dict indices
+    cdef dict indices, _gufuncs
     cdef tuple texts, defaults, letters
     cdef Loop loops[4]
     cdef bint flexible[MAX_DIMS]
@@ -416,6 +423,9 @@ cdef class Kernel:
             loop.workspace = <workspace_function> workspace
             loop.dtype = dtype
             loop.nin, loop.nop, loop.ndim = len(self.inputs), len(operands), len(letters)
+            loop.least = loop.m = loop.n = -1
+            if "min" in letters:
+                loop.least, loop.m, loop.n = letters.index("min"), letters.index("m"), letters.index("n")
             for k, (operand, kind, core) in enumerate(operands):
                 loop.operand[k].kind = INTEGER if kind == "int" else REAL if kind == "real" else SCALAR
                 loop.operand[k].follows = k < loop.nin and operand.endswith(("_bar", "_dot"))
@@ -423,6 +433,11 @@ cdef class Kernel:
                 loop.operand[k].ndim = len(core)
                 for j, c in enumerate(core):
                     loop.operand[k].dim[j] = c
+        self._gufuncs = {
+            self._variant(values, least): self._gufunc(values, least)
+            for values in itertools.product(*self.options.values())
+            for least in (("m", "n") if "min" in letters else (None,))
+        }
 
     def __repr__(self):
         return f"<kernel {self.name}: {self.signature}>"
@@ -503,8 +518,14 @@ cdef class Kernel:
                     b.n[index] = size
                 elif b.n[index] != size:
                     self._mismatch(arrays, k, index, b.n[index])
+        if loop.least >= 0:
+            size = min(b.n[loop.m], b.n[loop.n])
+            if b.n[loop.least] >= 0 and b.n[loop.least] != size:
+                raise ValueError(f"{self.name}: {self.signature.split(' ->')[0]} call for min = {size}, the smaller of "
+                                 f"m = {b.n[loop.m]} and n = {b.n[loop.n]}, but have {b.n[loop.least]}")
+            b.n[loop.least] = size
         for j in range(loop.ndim):
-            if vector[j] or b.n[j] < 0:
+            if vector[j]:
                 b.n[j] = 1
 
         # the batch
@@ -674,15 +695,22 @@ cdef class Kernel:
 
     # -- gufuncs
 
-    def _variant(self, values):
-        """The name of the gufunc for these values of the options."""
-        return f"{self.name}({', '.join(f'{k}={v}' for k, v in zip(self.options, values))})"
+    def _variant(self, values, least=None):
+        """The name of the gufunc for these values of the options, and for `min` being m or n."""
+        parts = [f"{k}={v}" for k, v in zip(self.options, values)] + ([] if least is None else [f"min={least}"])
+        return f"{self.name}({', '.join(parts)})"
 
     def _foreign(self, tuple operands, tuple wanted, out, dict options):
-        import sys
         indices = self._option_indices(options)
         values = [self.options[key][i] for key, i in zip(self.options, indices)]
-        gufunc = getattr(sys.modules[self.__module__], self._variant(values))
+        least = None
+        if "min" in self.letters:
+            sizes = {}
+            for name, x in zip(self.inputs, operands):
+                if x is not None:
+                    sizes.update(zip(reversed(self.cores[name]), reversed(np.shape(x))))
+            least = "n" if sizes["m"] >= sizes["n"] else "m"
+        gufunc = self._gufuncs[self._variant(values, least)]
         results = gufunc(*(0.0 if x is None else x for x in operands), **({} if out is None else {"out": out}))
         if not isinstance(results, tuple):
             return results
@@ -690,10 +718,13 @@ cdef class Kernel:
         return results[0] if len(results) == 1 else tuple(results)
 
     def gufuncs(self):
-        """Name -> numpy.ufunc, one for each combination of the options."""
-        return {self._variant(values): self._gufunc(values) for values in itertools.product(*self.options.values())}
+        """Name -> numpy.ufunc, one for each combination of the options, and for `min` being m or n.
 
-    cdef object _gufunc(self, tuple values):
+        They are to be attributes of the module that makes the kernel, by which NumPy pickles them.
+        """
+        return self._gufuncs
+
+    cdef object _gufunc(self, tuple values, least):
         # What NumPy keeps pointers to lives as long as the process.
         cdef int nop = self.loops[0].nop, dtype, k, j
         cdef cnp.PyUFuncGenericFunction *loops = <cnp.PyUFuncGenericFunction*> malloc(4 * sizeof(void*))
@@ -709,8 +740,8 @@ cdef class Kernel:
             data[dtype] = loop
             for k in range(nop):
                 types[dtype * nop + k] = <char> typenum(loop.operand[k].kind, dtype)
-        name = self._variant(values).encode()
-        signature = re.sub(r"\w+(:\w+)?\(", "(", self.signature).replace(" ", "").encode()
+        name = self._variant(values, least).encode()
+        signature = re.sub(r"\w+(:\w+)?\(", "(", self.signature).replace(" ", "").replace("min", least or "").encode()
         _alive.append((name, signature))
         return cnp.PyUFunc_FromFuncAndDataAndSignature(
             loops, data, types, 4, len(self.inputs), len(self.outputs), cnp.PyUFunc_None, name, b"", 0, signature)

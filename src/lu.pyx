@@ -1,23 +1,24 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """LU with partial pivoting, A = P L U: packed (lu_factor), its solves (lu_solve), unpacked (lu).
 
-The pivots are locally constant. With F = L^-1 P^T A_dot U^-1, for square A,
+A is (m, n), square or not. The pivots are locally constant. With F = L^-1 P^T A_dot U^-1, for square A,
 
     L_dot = L tril(F, -1), U_dot = triu(F) U
     A_bar = P L^-H (tril(L^H L_bar, -1) + triu(U_bar U^H)) U^-H
 
 S. F. Walter and L. Lehmann, Algorithmic differentiation of linear algebra functions with application in
-optimum experimental design, arXiv:1001.1654 (2010), for the idea; both maps run here by halves, in place and
-in 4/3 n^3 flops. In quarters of LU and of the packed G = L_bar (strictly below) + U_bar,
+optimum experimental design, arXiv:1001.1654 (2010), for the idea; both maps run here by blocks and halves, in
+place and in 4/3 n^3 flops. In the quarters of LU and of the packed G = L_bar (strictly below) + U_bar,
 
     pullback                                            pushforward of T = P^T A_dot
     G22 = pullback of G22                               T11 = pushforward of T11
-    G21 -= G22 U12^H, G12 -= L21^H G22                  T12 = L11^-1 (T12 - L11_dot U12)
-    G12 = L11^-H G12, G21 = G21 U11^-H                  T21 = (T21 - L21 U11_dot) U11^-1
-    G11 -= tril(G12 U12^H, -1) + triu(L21^H G21)        T22 -= T21 U12 + L21 T12
+    G21 -= G22 U12^H, G12 -= L21^H G22                  right: T12 = L11^-1 (T12 - L11_dot U12)
+    right: G12 = L11^-H G12, G11 -= tril(G12 U12^H, -1) below: T21 = (T21 - L21 U11_dot) U11^-1
+    below: G21 = G21 U11^-H, G11 -= triu(L21^H G21)     T22 -= T21 U12 + L21 T12
     G11 = pullback of G11                               T22 = pushforward of T22
 
-No step divides by the last pivot, which may be zero. Another zero pivot leaves A without a derivative.
+A wide matrix is a square one with a block to its right, a tall one with a block below. No step of a square or
+wide one divides by the last pivot, which may be zero. Another zero pivot leaves A without a derivative.
 
 lu_solve, X = A^-1 B with Y = U X = L^-1 P^T B:
 
@@ -27,8 +28,8 @@ lu_solve, X = A^-1 B with Y = U X = L^-1 P^T B:
 
 from numpy.linalg import LinAlgError
 
-from blas cimport GEMMT_SCRATCH, c, conj, d, gemm, gemmt, s, scalar, set_real, trmm, trsm, z
-from dense cimport copy, copy_triangle, fill, has_nan, permute_rows, zero_on_diagonal
+from blas cimport GEMMT_SCRATCH, c, conj, d, gemm, gemmt, get_real, s, scalar, set_real, trmm, trsm, z
+from dense cimport copy, fill, has_nan, permute_rows, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from pivoted cimport factor, pivots_valid, solve_factored
 
@@ -42,18 +43,29 @@ cdef enum:
     BAD_PIVOTS
 
 
+cdef void pull_right(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *g, Py_ssize_t ld, scalar *scratch) noexcept nogil:
+    """The (m, n) block of columns to the right of the leading (m, m) one."""
+    trsm(c'L', c'L', c'C', c'U', m, n, 1, lu, ld, g + m, ld)
+    gemmt(c'L', True, c'N', c'C', m, n, -1, g + m, ld, lu + m, ld, g, ld, scratch)
+
+
+cdef void pull_below(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *g, Py_ssize_t ld, scalar *scratch) noexcept nogil:
+    """The (m, n) block of rows below the leading (n, n) one."""
+    cdef Py_ssize_t low = n * ld
+    trsm(c'R', c'U', c'C', c'N', m, n, 1, lu, ld, g + low, ld)
+    gemmt(c'U', False, c'C', c'N', n, m, -1, lu + low, ld, g + low, ld, g, ld, scratch)
+
+
 cdef void pull(Py_ssize_t n, scalar *lu, scalar *g, Py_ssize_t ld, scalar *scratch) noexcept nogil:
-    """G = L_bar (strictly below the diagonal) + U_bar becomes P^T A_bar."""
+    """G = L_bar (strictly below the diagonal) + U_bar becomes P^T A_bar, for a square matrix."""
     cdef Py_ssize_t i, j, k, m = n // 2, low = m * ld, last = low + m
     cdef scalar total, lik
     if n > BASE:
         pull(n - m, lu + last, g + last, ld, scratch)
         gemm(c'N', c'C', n - m, m, n - m, -1, g + last, ld, lu + m, ld, 1, g + low, ld)
         gemm(c'C', c'N', m, n - m, n - m, -1, lu + low, ld, g + last, ld, 1, g + m, ld)
-        trsm(c'L', c'L', c'C', c'U', m, n - m, 1, lu, ld, g + m, ld)
-        trsm(c'R', c'U', c'C', c'N', n - m, m, 1, lu, ld, g + low, ld)
-        gemmt(c'L', True, c'N', c'C', m, n - m, -1, g + m, ld, lu + m, ld, g, ld, scratch)
-        gemmt(c'U', False, c'C', c'N', m, n - m, -1, lu + low, ld, g + low, ld, g, ld, scratch)
+        pull_right(m, n - m, lu, g, ld, scratch)
+        pull_below(n - m, m, lu, g, ld, scratch)
         pull(m, lu, g, ld, scratch)
         return
     for k in range(n - 2, -1, -1):                          # the same with a first row and column for the upper half
@@ -67,26 +79,53 @@ cdef void pull(Py_ssize_t n, scalar *lu, scalar *g, Py_ssize_t ld, scalar *scrat
             g[k * ld + k] = g[k * ld + k] - lik * g[i * ld + k]
 
 
+cdef void pull_any(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *g, scalar *scratch) noexcept nogil:
+    if n > m:
+        pull_right(m, n - m, lu, g, n, scratch)
+    elif m > n:
+        pull_below(m - n, n, lu, g, n, scratch)
+    pull(min(m, n), lu, g, n, scratch)
+
+
+cdef void subtract(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *t, Py_ssize_t ld) noexcept nogil:
+    """T := T - A for contiguous A."""
+    cdef Py_ssize_t i, j
+    for i in range(m):
+        for j in range(n):
+            t[i * ld + j] = t[i * ld + j] - a[i * n + j]
+
+
+cdef void push_right(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *t, Py_ssize_t ld, scalar *scratch) noexcept nogil:
+    """The (m, n) block of columns to the right of the leading (m, m) one, which is done."""
+    cdef Py_ssize_t i, j
+    for i in range(m):
+        copy(n, lu + i * ld + m, scratch + i * n)
+    trmm(c'L', c'L', c'N', c'U', m, n, 1, t, ld, scratch, n)                # (I + L11_dot) U12
+    subtract(m, n, scratch, t + m, ld)
+    for i in range(m):
+        for j in range(m, m + n):
+            t[i * ld + j] = t[i * ld + j] + lu[i * ld + j]
+    trsm(c'L', c'L', c'N', c'U', m, n, 1, lu, ld, t + m, ld)
+
+
+cdef void push_below(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *t, Py_ssize_t ld, scalar *scratch) noexcept nogil:
+    """The (m, n) block of rows below the leading (n, n) one, which is done."""
+    cdef Py_ssize_t i, low = n * ld
+    for i in range(m):
+        copy(n, lu + low + i * ld, scratch + i * n)
+    trmm(c'R', c'U', c'N', c'N', m, n, 1, t, ld, scratch, n)
+    subtract(m, n, scratch, t + low, ld)
+    trsm(c'R', c'U', c'N', c'N', m, n, 1, lu, ld, t + low, ld)
+
+
 cdef void push(Py_ssize_t n, scalar *lu, scalar *t, Py_ssize_t ld, scalar *scratch) noexcept nogil:
-    """T = P^T A_dot becomes L_dot (strictly below the diagonal) + U_dot; the scratch holds a quarter of it."""
+    """T = P^T A_dot becomes L_dot (strictly below the diagonal) + U_dot, for a square matrix."""
     cdef Py_ssize_t i, j, k, m = n // 2, low = m * ld, last = low + m
     cdef scalar tik, lik
     if n > BASE:
         push(m, lu, t, ld, scratch)
-        for i in range(m):
-            copy(n - m, lu + i * ld + m, scratch + i * (n - m))
-        trmm(c'L', c'L', c'N', c'U', m, n - m, 1, t, ld, scratch, n - m)     # (I + L11_dot) U12
-        for i in range(m):
-            for j in range(n - m):
-                t[i * ld + m + j] = t[i * ld + m + j] - (scratch[i * (n - m) + j] - lu[i * ld + m + j])
-        trsm(c'L', c'L', c'N', c'U', m, n - m, 1, lu, ld, t + m, ld)
-        for i in range(n - m):
-            copy(m, lu + low + i * ld, scratch + i * m)
-        trmm(c'R', c'U', c'N', c'N', n - m, m, 1, t, ld, scratch, m)
-        for i in range(n - m):
-            for j in range(m):
-                t[low + i * ld + j] = t[low + i * ld + j] - scratch[i * m + j]
-        trsm(c'R', c'U', c'N', c'N', n - m, m, 1, lu, ld, t + low, ld)
+        push_right(m, n - m, lu, t, ld, scratch)
+        push_below(n - m, m, lu, t, ld, scratch)
         gemm(c'N', c'N', n - m, n - m, m, -1, t + low, ld, lu + m, ld, 1, t + last, ld)
         gemm(c'N', c'N', n - m, n - m, m, -1, lu + low, ld, t + m, ld, 1, t + last, ld)
         push(n - m, lu + last, t + last, ld, scratch)
@@ -100,165 +139,181 @@ cdef void push(Py_ssize_t n, scalar *lu, scalar *t, Py_ssize_t ld, scalar *scrat
                 t[i * ld + j] = t[i * ld + j] - tik * lu[k * ld + j] - lik * t[k * ld + j]
 
 
-cdef int check(Py_ssize_t n, scalar *lu, int *piv, Py_ssize_t pivots) noexcept nogil:
-    """A failure's code if the row interchanges, or one of the first `pivots` pivots, are unusable."""
-    if piv is not NULL and not pivots_valid(n, piv):
-        return BAD_PIVOTS
-    if zero_on_diagonal(n, pivots, lu):
-        return NONFINITE if has_nan(c'A', n, lu) else SINGULAR
+cdef void push_any(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *t, scalar *scratch) noexcept nogil:
+    push(min(m, n), lu, t, n, scratch)
+    if n > m:
+        push_right(m, n - m, lu, t, n, scratch)
+    elif m > n:
+        push_below(m - n, n, lu, t, n, scratch)
+
+
+cdef int check_pivots(Py_ssize_t m, Py_ssize_t n, scalar *lu) noexcept nogil:
+    """A failure's code if a pivot that the derivatives divide by is zero."""
+    if zero_on_diagonal(n, n if m > n else m - 1, lu):
+        return NONFINITE if has_nan(c'A', m, n, lu) else SINGULAR
     return 0
 
 
 # ---- lu_factor
 
 cdef int lu_factor_forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
-    factor(n[0], x[0], x[1], <int*> x[2], work)
+    factor(n[0], n[1], x[0], x[1], <int*> x[2], work)
     return 0
 
 
 cdef int lu_factor_vjp_matrix(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    cdef Py_ssize_t least = min(n[0], n[1])
     cdef int *piv = <int*> x[1]
-    cdef int code = check(n[0], x[0], piv, n[0] - 1)
+    cdef int code = check_pivots(n[0], n[1], x[0]) if pivots_valid(n[0], least, piv) else BAD_PIVOTS
     if code:
         return code
     if x[2] is NULL:
-        fill(n[0] * n[0], 0, x[3])
+        fill(n[0] * n[1], 0, x[3])
         return 0
-    copy(n[0] * n[0], x[2], x[3])
-    pull(n[0], x[0], x[3], n[0], work)
-    permute_rows(n[0], n[0], piv, True, x[3])
+    copy(n[0] * n[1], x[2], x[3])
+    pull_any(n[0], n[1], x[0], x[3], work)
+    permute_rows(least, n[1], piv, True, x[3])
     return 0
 
 
 cdef int lu_factor_jvp_matrix(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    cdef Py_ssize_t least = min(n[0], n[1])
     cdef int *piv = <int*> x[1]
-    cdef int code = check(n[0], x[0], piv, n[0] - 1)
+    cdef int code = check_pivots(n[0], n[1], x[0]) if pivots_valid(n[0], least, piv) else BAD_PIVOTS
     if code:
         return code
     if x[2] is NULL:
-        fill(n[0] * n[0], 0, x[3])
+        fill(n[0] * n[1], 0, x[3])
         return 0
-    copy(n[0] * n[0], x[2], x[3])
-    permute_rows(n[0], n[0], piv, False, x[3])
-    push(n[0], x[0], x[3], n[0], work)
+    copy(n[0] * n[1], x[2], x[3])
+    permute_rows(least, n[1], piv, False, x[3])
+    push_any(n[0], n[1], x[0], x[3], work)
     return 0
 
 
 # ---- lu
 
+cdef void unpack(Py_ssize_t m, Py_ssize_t n, scalar diagonal, scalar *packed, scalar *l, scalar *u) noexcept nogil:
+    """L with this diagonal, and U; either may be NULL."""
+    cdef Py_ssize_t i, least = min(m, n)
+    if l is not NULL:
+        fill(m * least, 0, l)
+        for i in range(m):
+            copy(min(i, least), packed + i * n, l + i * least)
+            if i < least:
+                l[i * least + i] = diagonal
+    if u is not NULL:
+        fill(least * n, 0, u)
+        for i in range(least):
+            copy(n - i, packed + i * n + i, u + i * n + i)
+
+
+cdef void pack(Py_ssize_t m, Py_ssize_t n, scalar *l, scalar *u, scalar *packed) noexcept nogil:
+    """L strictly below the diagonal and U in one matrix; NULL is zero."""
+    cdef Py_ssize_t i, least = min(m, n)
+    fill(m * n, 0, packed)
+    for i in range(m):
+        if l is not NULL:
+            copy(min(i, least), l + i * least, packed + i * n)
+        if u is not NULL and i < least:
+            copy(n - i, u + i * n + i, packed + i * n + i)
+
+
+cdef bint rows_of(Py_ssize_t m, scalar *p, int *row) noexcept nogil:
+    """row[j] := where column j of the permutation P has its one; false if P is no permutation."""
+    cdef Py_ssize_t i, j
+    cdef double value
+    for j in range(m):
+        row[j] = -1
+    for i in range(m):
+        for j in range(m):
+            value = get_real(p, i * m + j)
+            if value == 1 and row[j] < 0:
+                row[j] = <int> i
+            elif value != 0:
+                return False
+    for j in range(m):                                      # one in each column; and in each row?
+        if row[j] < 0:
+            return False
+        for i in range(j):
+            if row[i] == row[j]:
+                return False
+    return True
+
+
 cdef int lu_forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    cdef Py_ssize_t i, m = n[0], least = min(n[0], n[1])
     cdef scalar *p = x[1]
-    cdef scalar *l = x[2]
-    cdef scalar *u = x[3]
-    cdef scalar *packed = work + n[0] * n[0]
-    cdef int *piv = <int*> (packed + n[0] * n[0])
-    cdef int *row = piv + n[0]
+    cdef scalar *packed = work + m * n[1]
+    cdef int *piv = <int*> (packed + m * n[1])
+    cdef int *row = piv + least
     cdef int t
-    cdef Py_ssize_t i
-    factor(n[0], x[0], packed, piv, work)
+    factor(m, n[1], x[0], packed, piv, work)
+    unpack(m, n[1], 1, packed, x[2], x[3])
     if p is not NULL:
-        for i in range(n[0]):
+        for i in range(m):
             row[i] = <int> i
-        for i in range(n[0]):                               # row i of P^T A is row row[i] of A
+        for i in range(least):                              # row i of P^T A is row row[i] of A
             t = row[i]
             row[i] = row[piv[i]]
             row[piv[i]] = t
-        for i in range(n[0] * n[0]):
+        for i in range(m * m):
             set_real(p, i, 0)
-        for i in range(n[0]):
-            set_real(p, row[i] * n[0] + i, 1)
-    if l is not NULL:
-        copy_triangle(c'L', True, n[0], packed, l)
-        for i in range(n[0]):
-            l[i * n[0] + i] = 1
-    if u is not NULL:
-        copy_triangle(c'U', False, n[0], packed, u)
+        for i in range(m):
+            set_real(p, row[i] * m + i, 1)
     return 0
 
 
-cdef int pack(Py_ssize_t n, scalar *p, scalar *l, scalar *u, scalar *packed, int *row) noexcept nogil:
-    """L and U in one matrix, and where P has its ones; a failure's code if that is not a permutation."""
-    cdef Py_ssize_t i, j, ones
-    for i in range(n):
-        copy(i, l + i * n, packed + i * n)
-        copy(n - i, u + i * n + i, packed + i * n + i)
-    if p is not NULL:
-        for j in range(n):
-            row[j] = -1
-        for i in range(n):
-            ones = 0
-            for j in range(n):
-                if is_one(p, i * n + j):
-                    ones += 1
-                    row[j] = <int> i
-            if ones != 1:
-                return BAD_PIVOTS
-        for j in range(n):
-            if row[j] < 0:
-                return BAD_PIVOTS
-    return check(n, packed, NULL, n - 1)
-
-
-cdef bint is_one(scalar *p, Py_ssize_t i) noexcept nogil:
-    if scalar is s or scalar is c:
-        return (<float*> p)[i] == 1
-    else:
-        return (<double*> p)[i] == 1
-
-
 cdef int lu_vjp_matrix(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
-    cdef scalar *l_bar = x[3]
-    cdef scalar *u_bar = x[4]
-    cdef scalar *a_bar = x[5]
+    cdef Py_ssize_t i, rows = n[0], columns = n[2]
     cdef scalar *packed = work + GEMMT_SCRATCH
-    cdef scalar *g = packed + n[0] * n[0]
-    cdef int *row = <int*> (g + n[0] * n[0])
-    cdef Py_ssize_t i
-    cdef int code = pack(n[0], x[0], x[1], x[2], packed, row)
+    cdef scalar *g = packed + rows * columns
+    cdef int *row = <int*> (g + rows * columns)
+    cdef int code
+    pack(rows, columns, x[1], x[2], packed)
+    code = check_pivots(rows, columns, packed) if rows_of(rows, x[0], row) else BAD_PIVOTS
     if code:
         return code
-    for i in range(n[0]):
-        if l_bar is NULL:
-            fill(i, 0, g + i * n[0])
-        else:
-            copy(i, l_bar + i * n[0], g + i * n[0])
-        if u_bar is NULL:
-            fill(n[0] - i, 0, g + i * n[0] + i)
-        else:
-            copy(n[0] - i, u_bar + i * n[0] + i, g + i * n[0] + i)
-    pull(n[0], packed, g, n[0], work)
-    for i in range(n[0]):
-        copy(n[0], g + i * n[0], a_bar + row[i] * n[0])
+    pack(rows, columns, x[3], x[4], g)
+    pull_any(rows, columns, packed, g, work)
+    for i in range(rows):
+        copy(columns, g + i * columns, x[5] + row[i] * columns)
     return 0
 
 
 cdef int lu_jvp_matrix(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
-    cdef scalar *a_dot = x[3]
-    cdef scalar *packed = work
-    cdef scalar *t = packed + n[0] * n[0]
-    cdef scalar *scratch = t + n[0] * n[0]
-    cdef int *row = <int*> (scratch + n[0] * n[0])
-    cdef Py_ssize_t i
-    cdef int code = pack(n[0], x[0], x[1], x[2], packed, row)
+    cdef Py_ssize_t i, rows = n[0], columns = n[2]
+    cdef scalar *packed = work + rows * columns
+    cdef scalar *t = packed + rows * columns
+    cdef int *row = <int*> (t + rows * columns)
+    cdef int code
+    pack(rows, columns, x[1], x[2], packed)
+    code = check_pivots(rows, columns, packed) if rows_of(rows, x[0], row) else BAD_PIVOTS
     if code:
         return code
-    if a_dot is NULL:
-        fill(n[0] * n[0], 0, t)
+    if x[3] is NULL:
+        fill(rows * columns, 0, t)
     else:
-        for i in range(n[0]):
-            copy(n[0], a_dot + row[i] * n[0], t + i * n[0])
-        push(n[0], packed, t, n[0], scratch)
-    if x[4] is not NULL:
-        copy_triangle(c'L', True, n[0], t, <scalar*> x[4])
-    if x[5] is not NULL:
-        copy_triangle(c'U', False, n[0], t, <scalar*> x[5])
+        for i in range(rows):
+            copy(columns, x[3] + row[i] * columns, t + i * columns)
+        push_any(rows, columns, packed, t, work)
+    unpack(rows, columns, 0, t, x[4], x[5])
     return 0
 
 
 # ---- lu_solve
 
+cdef int check_solve(Py_ssize_t n, scalar *lu, int *piv) noexcept nogil:
+    """A failure's code if the factor cannot be solved with."""
+    if not pivots_valid(n, n, piv):
+        return BAD_PIVOTS
+    if zero_on_diagonal(n, n, lu):
+        return NONFINITE if has_nan(c'A', n, n, lu) else SINGULAR
+    return 0
+
+
 cdef int lu_solve_forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
-    cdef int code = check(n[0], x[0], <int*> x[1], n[0])
+    cdef int code = check_solve(n[0], x[0], <int*> x[1])
     if code:
         return code
     copy(n[0] * n[1], x[2], x[3])
@@ -273,7 +328,7 @@ cdef int lu_solve_vjp_matrix(scalar **x, const Py_ssize_t *n, const int *option,
     cdef scalar *b_bar = x[5]
     cdef scalar *y = work + GEMMT_SCRATCH
     cdef Py_ssize_t size = n[0] * n[1]
-    cdef int code = check(n[0], lu, <int*> x[1], n[0])
+    cdef int code = check_solve(n[0], lu, <int*> x[1])
     if code:
         return code
     if x[3] is NULL:
@@ -307,7 +362,7 @@ cdef int lu_solve_jvp_matrix(scalar **x, const Py_ssize_t *n, const int *option,
     cdef Py_ssize_t i, size = n[0] * n[1]
     cdef scalar *y = work
     cdef scalar *t = work + size
-    cdef int code = check(n[0], lu, <int*> x[1], n[0])
+    cdef int code = check_solve(n[0], lu, <int*> x[1])
     if code:
         return code
     if b_dot is NULL:
@@ -332,9 +387,19 @@ cdef int lu_solve_jvp_matrix(scalar **x, const Py_ssize_t *n, const int *option,
     return 0
 
 
-cdef Py_ssize_t workspace(const Py_ssize_t *n) noexcept nogil:
-    """Three matrices, a scratch and two vectors of integers: enough for each of the maps of lu_factor and lu."""
-    return GEMMT_SCRATCH + 3 * n[0] * n[0] + 2 * n[0]
+cdef Py_ssize_t factor_workspace(const Py_ssize_t *n) noexcept nogil:
+    """A matrix to transpose or to multiply in, or gemmt's scratch."""
+    return GEMMT_SCRATCH + n[0] * n[1]
+
+
+cdef Py_ssize_t forward_workspace(const Py_ssize_t *n) noexcept nogil:
+    """Two matrices and two vectors of integers."""
+    return 2 * n[0] * n[1] + 2 * n[0]
+
+
+cdef Py_ssize_t unpacked_workspace(const Py_ssize_t *n) noexcept nogil:
+    """Three matrices, gemmt's scratch and a vector of integers; the letters are m, min, n."""
+    return GEMMT_SCRATCH + 3 * n[0] * n[2] + n[0]
 
 
 cdef Py_ssize_t solve_workspace(const Py_ssize_t *n) noexcept nogil:
@@ -348,26 +413,26 @@ FAILURES = {
 SOLVE_FAILURES = FAILURES | {SINGULAR: (LinAlgError, "is singular: it has a zero pivot")}
 
 lu_factor = Kernel(
-    "lu_factor", "a(n,n) -> lu(n,n), piv:int(n)",
-    dtypes(lu_factor_forward[s], lu_factor_forward[d], lu_factor_forward[c], lu_factor_forward[z]), <size_t> workspace)
+    "lu_factor", "a(m,n) -> lu(m,n), piv:int(min)",
+    dtypes(lu_factor_forward[s], lu_factor_forward[d], lu_factor_forward[c], lu_factor_forward[z]), <size_t> factor_workspace)
 lu_factor_vjp = Kernel(
-    "lu_factor_vjp", "lu(n,n), piv:int(n), lu_bar(n,n) -> a_bar(n,n)",
+    "lu_factor_vjp", "lu(m,n), piv:int(min), lu_bar(m,n) -> a_bar(m,n)",
     dtypes(lu_factor_vjp_matrix[s], lu_factor_vjp_matrix[d], lu_factor_vjp_matrix[c], lu_factor_vjp_matrix[z]),
-    <size_t> workspace, failures=FAILURES)
+    <size_t> factor_workspace, failures=FAILURES)
 lu_factor_jvp = Kernel(
-    "lu_factor_jvp", "lu(n,n), piv:int(n), a_dot(n,n) -> lu_dot(n,n)",
+    "lu_factor_jvp", "lu(m,n), piv:int(min), a_dot(m,n) -> lu_dot(m,n)",
     dtypes(lu_factor_jvp_matrix[s], lu_factor_jvp_matrix[d], lu_factor_jvp_matrix[c], lu_factor_jvp_matrix[z]),
-    <size_t> workspace, failures=FAILURES)
+    <size_t> factor_workspace, failures=FAILURES)
 
 lu = Kernel(
-    "lu", "a(n,n) -> p:real(n,n), l(n,n), u(n,n)",
-    dtypes(lu_forward[s], lu_forward[d], lu_forward[c], lu_forward[z]), <size_t> workspace)
+    "lu", "a(m,n) -> p:real(m,m), l(m,min), u(min,n)",
+    dtypes(lu_forward[s], lu_forward[d], lu_forward[c], lu_forward[z]), <size_t> forward_workspace)
 lu_vjp = Kernel(
-    "lu_vjp", "p:real(n,n), l(n,n), u(n,n), l_bar(n,n), u_bar(n,n) -> a_bar(n,n)",
-    dtypes(lu_vjp_matrix[s], lu_vjp_matrix[d], lu_vjp_matrix[c], lu_vjp_matrix[z]), <size_t> workspace, failures=FAILURES)
+    "lu_vjp", "p:real(m,m), l(m,min), u(min,n), l_bar(m,min), u_bar(min,n) -> a_bar(m,n)",
+    dtypes(lu_vjp_matrix[s], lu_vjp_matrix[d], lu_vjp_matrix[c], lu_vjp_matrix[z]), <size_t> unpacked_workspace, failures=FAILURES)
 lu_jvp = Kernel(
-    "lu_jvp", "p:real(n,n), l(n,n), u(n,n), a_dot(n,n) -> l_dot(n,n), u_dot(n,n)",
-    dtypes(lu_jvp_matrix[s], lu_jvp_matrix[d], lu_jvp_matrix[c], lu_jvp_matrix[z]), <size_t> workspace, failures=FAILURES)
+    "lu_jvp", "p:real(m,m), l(m,min), u(min,n), a_dot(m,n) -> l_dot(m,min), u_dot(min,n)",
+    dtypes(lu_jvp_matrix[s], lu_jvp_matrix[d], lu_jvp_matrix[c], lu_jvp_matrix[z]), <size_t> unpacked_workspace, failures=FAILURES)
 
 lu_solve = Kernel(
     "lu_solve", "lu(n,n), piv:int(n), b(n,k?) -> x(n,k?)",

@@ -5,20 +5,21 @@ from blas cimport getrf_columns, scalar, trsm
 from dense cimport conjugate, copy, permute_rows, transpose
 
 
-cdef inline void factor(Py_ssize_t n, scalar *a, scalar *lu, int *piv, scalar *work) noexcept nogil:
+cdef inline void factor(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *lu, int *piv, scalar *work) noexcept nogil:
     """L below U in `lu`, 0-based row interchanges in `piv`; the workspace holds a matrix."""
     cdef Py_ssize_t i
-    transpose(n, n, a, work)
-    getrf_columns(n, work, piv)
-    transpose(n, n, work, lu)
-    for i in range(n):
-        piv[i] = min(max(piv[i] - 1, <int> i), <int> n - 1)     # with NaN about, the search for a pivot may miss
+    transpose(m, n, a, work)
+    getrf_columns(m, n, work, piv)
+    transpose(n, m, work, lu)
+    for i in range(min(m, n)):
+        piv[i] = min(max(piv[i] - 1, <int> i), <int> m - 1)     # with NaN about, the search for a pivot may miss
 
 
-cdef inline bint pivots_valid(Py_ssize_t n, int *piv) noexcept nogil:
+cdef inline bint pivots_valid(Py_ssize_t m, Py_ssize_t n, int *piv) noexcept nogil:
+    """Whether the n row interchanges stay within m rows."""
     cdef Py_ssize_t i
     for i in range(n):
-        if piv[i] < 0 or piv[i] >= n:
+        if piv[i] < 0 or piv[i] >= m:
             return False
     return True
 

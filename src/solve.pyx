@@ -68,13 +68,13 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
     if option[ASSUME] == POS:
         copy_triangle(c'L', False, n[0], a, lu)
         if potrf(c'L', n[0], lu, n[0]) > 0:
-            return NONFINITE if has_nan(c'L', n[0], a) else NOT_POSITIVE
+            return NONFINITE if has_nan(c'L', n[0], n[0], a) else NOT_POSITIVE
         for i in range(n[0]):
             piv[i] = <int> i
     else:
-        factor(n[0], a, lu, piv, work)
+        factor(n[0], n[0], a, lu, piv, work)
         if zero_on_diagonal(n[0], n[0], lu):
-            return NONFINITE if has_nan(c'A', n[0], a) else SINGULAR
+            return NONFINITE if has_nan(c'A', n[0], n[0], a) else SINGULAR
     copy(n[0] * n[1], x[1], x[2])
     solve_one(option[ASSUME], TRANS_CHAR[option[TRANS]], n[0], n[1], lu, piv, x[2])
     return 0
@@ -82,10 +82,10 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
 
 cdef int check(int assume, Py_ssize_t n, scalar *lu, int *piv) noexcept nogil:
     """A failure's code if the factor cannot be solved with."""
-    if assume == GEN and not pivots_valid(n, piv):
+    if assume == GEN and not pivots_valid(n, n, piv):
         return BAD_PIVOTS
     if zero_on_diagonal(n, n, lu):
-        return NONFINITE if has_nan(c'A', n, lu) else SINGULAR
+        return NONFINITE if has_nan(c'A', n, n, lu) else SINGULAR
     return 0
 
 

@@ -37,7 +37,7 @@ cdef char* TRANS_CHAR = b"NTC"
 cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
     cdef char uplo = c'L' if option[LOWER] else c'U'
     if not option[UNIT] and zero_on_diagonal(n[0], n[0], x[0]):
-        return NONFINITE if has_nan(uplo, n[0], x[0]) else SINGULAR
+        return NONFINITE if has_nan(uplo, n[0], n[0], x[0]) else SINGULAR
     copy(n[0] * n[1], x[1], x[2])
     trsm(c'L', uplo, TRANS_CHAR[option[TRANS]], c'U' if option[UNIT] else c'N', n[0], n[1], 1, x[0], n[0], x[2], n[1])
     return 0

@@ -39,12 +39,11 @@ def tangent_of_hermitian(xp, t, triangle):
     return (t + adjoint(xp, t)) / 2
 
 
-def permutation(xp, piv, dtype):
-    """The matrix P^T of row interchanges: row i with row piv[..., i], i = 0, 1, ..., in order."""
-    n = piv.shape[-1]
+def permutation(xp, piv, n, dtype):
+    """The (n, n) matrix P^T of row interchanges: row i with row piv[..., i], i = 0, 1, ..., in order."""
     index = xp.arange(n)
-    row = index + 0 * piv                               # row i of P^T B is row row[i] of B
-    for i in range(n):
+    row = index + 0 * piv[..., :1] if piv.shape[-1] else index          # row i of P^T B is row row[i] of B
+    for i in range(piv.shape[-1]):
         other = piv[..., i : i + 1]
         at_i = row[..., i : i + 1]
         at_other = xp.sum(xp.where(index == other, row, 0), axis=-1, keepdims=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..kernels import lu as kernels
 from ..op import Op
-from .algebra import adjoint, eye_of, matmul, permutation
+from .algebra import adjoint, matmul, permutation
 
 __all__ = [
     "LUFactorResult",
@@ -39,26 +39,26 @@ class LUResult(NamedTuple):
 
 
 def lu_factor(a, *, out=None):
-    """Factor square matrices as A = P L U, packed.
+    """Factor matrices as A = P L U, packed.
 
     Parameters
     ----------
-    a : array_like, shape (..., n, n)
+    a : array_like, shape (..., m, n)
     out : tuple of ndarray, optional
         Where to put `lu` and `piv`.
 
     Returns
     -------
-    lu : ndarray, shape (..., n, n)
+    lu : ndarray, shape (..., m, n)
         U in the upper triangle, L without its unit diagonal below, in the dtype of `a` (float64 for integers).
-    piv : ndarray of int32, shape (..., n)
+    piv : ndarray of int32, shape (..., min(m, n))
         Row i was interchanged with row ``piv[i]``, counted from 0. They have no derivative.
 
     Raises
     ------
     ValueError, TypeError
-        If `a` is not square in its last two axes, or has a dtype other than float32, float64, complex64,
-        complex128, integer or bool.
+        If `a` has fewer than two axes, or a dtype other than float32, float64, complex64, complex128, integer or
+        bool.
 
     See Also
     --------
@@ -87,26 +87,26 @@ def lu_factor_vjp(lu, piv, lu_bar):
 
     Parameters
     ----------
-    lu, piv : array_like, shapes (..., n, n) and (..., n)
+    lu, piv : array_like, shapes (..., m, n) and (..., min(m, n))
         The factorisation.
-    lu_bar : array_like, shape (..., n, n)
+    lu_bar : array_like, shape (..., m, n)
         Cotangent of `lu`. Batch axes broadcast.
 
     Returns
     -------
-    ndarray, shape (..., n, n)
+    ndarray, shape (..., m, n)
         A_bar, in the dtype of `lu`.
 
     Raises
     ------
     numpy.linalg.LinAlgError
-        If a pivot other than the last is zero: the factorisation has no derivative there.
+        If a pivot is zero, other than the last one of a square or wide matrix: there is no derivative.
     ValueError, TypeError
         For shapes, dtypes and pivots that do not fit.
 
     Notes
     -----
-    A_bar = P L^-H (tril(L^H G, -1) + triu(G U^H)) U^-H with G = `lu_bar`, its triangles belonging to L and U.
+    A_bar = P L^-H (tril(L^H G, -1) + triu(G U^H)) U^-H with G = `lu_bar`, its triangles belonging to L and U, for a square matrix.
     The idea is that of [1]_; it is computed by halves in 4/3 n^3 flops (real).
 
     References
@@ -130,20 +130,20 @@ def lu_factor_jvp(lu, piv, A_dot):
 
     Parameters
     ----------
-    lu, piv : array_like, shapes (..., n, n) and (..., n)
+    lu, piv : array_like, shapes (..., m, n) and (..., min(m, n))
         The factorisation.
-    A_dot : array_like, shape (..., n, n)
+    A_dot : array_like, shape (..., m, n)
         Tangent of the matrix. Batch axes broadcast.
 
     Returns
     -------
-    ndarray, shape (..., n, n)
+    ndarray, shape (..., m, n)
         The tangent of `lu`, L_dot strictly below the diagonal of U_dot.
 
     Raises
     ------
     numpy.linalg.LinAlgError
-        If a pivot other than the last is zero: the factorisation has no derivative there.
+        If a pivot is zero, other than the last one of a square or wide matrix: there is no derivative.
     ValueError, TypeError
         For shapes, dtypes and pivots that do not fit.
 
@@ -169,26 +169,26 @@ def lu_factor_jvp(lu, piv, A_dot):
 
 
 def lu(a, *, out=None):
-    """Factor square matrices as A = P L U.
+    """Factor matrices as A = P L U.
 
     Parameters
     ----------
-    a : array_like, shape (..., n, n)
+    a : array_like, shape (..., m, n)
     out : tuple of ndarray, optional
         Where to put `p`, `l` and `u`.
 
     Returns
     -------
-    p : ndarray, shape (..., n, n)
+    p : ndarray, shape (..., m, m)
         The permutation as a real matrix; it has no derivative.
-    l, u : ndarray, shape (..., n, n)
+    l, u : ndarray, shapes (..., m, min(m, n)) and (..., min(m, n), n)
         The unit lower and the upper triangular factor, in the dtype of `a` (float64 for integers).
 
     Raises
     ------
     ValueError, TypeError
-        If `a` is not square in its last two axes, or has a dtype other than float32, float64, complex64,
-        complex128, integer or bool.
+        If `a` has fewer than two axes, or a dtype other than float32, float64, complex64, complex128, integer or
+        bool.
 
     See Also
     --------
@@ -210,26 +210,26 @@ def lu_vjp(p, l, u, l_bar, u_bar):  # noqa: E741
 
     Parameters
     ----------
-    p, l, u : array_like, shape (..., n, n)
-        The factorisation.
-    l_bar, u_bar : array_like, shape (..., n, n), or None
-        Cotangents; only L strictly below the diagonal and the upper triangle of U are read. None is zero.
+    p, l, u : array_like
+        The factorisation, in the shapes that `lu` returns.
+    l_bar, u_bar : array_like or None
+        Cotangents in the shapes of `l` and `u`; only L strictly below the diagonal and the upper triangle of U are read. None is zero.
 
     Returns
     -------
-    ndarray, shape (..., n, n)
+    ndarray, shape (..., m, n)
         A_bar, in the dtype of `l` and `u`.
 
     Raises
     ------
     numpy.linalg.LinAlgError
-        If a pivot other than the last is zero: the factorisation has no derivative there.
+        If a pivot is zero, other than the last one of a square or wide matrix: there is no derivative.
     ValueError, TypeError
         For shapes and dtypes that do not fit, and if `p` is not a permutation.
 
     Notes
     -----
-    A_bar = P L^-H (tril(L^H L_bar, -1) + triu(U_bar U^H)) U^-H; see `lu_factor_vjp`.
+    A_bar = P L^-H (tril(L^H L_bar, -1) + triu(U_bar U^H)) U^-H for a square matrix; see `lu_factor_vjp`.
 
     Examples
     --------
@@ -247,20 +247,20 @@ def lu_jvp(p, l, u, A_dot):  # noqa: E741
 
     Parameters
     ----------
-    p, l, u : array_like, shape (..., n, n)
-        The factorisation.
-    A_dot : array_like, shape (..., n, n)
+    p, l, u : array_like
+        The factorisation, in the shapes that `lu` returns.
+    A_dot : array_like, shape (..., m, n)
         Tangent of the matrix. Batch axes broadcast.
 
     Returns
     -------
-    l_dot, u_dot : ndarray, shape (..., n, n)
-        Tangents of the factors.
+    l_dot, u_dot : ndarray
+        Tangents of the factors, in their shapes.
 
     Raises
     ------
     numpy.linalg.LinAlgError
-        If a pivot other than the last is zero: the factorisation has no derivative there.
+        If a pivot is zero, other than the last one of a square or wide matrix: there is no derivative.
     ValueError, TypeError
         For shapes and dtypes that do not fit, and if `p` is not a permutation.
 
@@ -408,35 +408,62 @@ def lu_solve_jvp(lu, piv, x, lu_dot, b_dot):
 
 def _unpacked(xp, lu):
     """L and U from the packed matrix."""
-    return xp.tril(lu, -1) + eye_of(xp, lu), xp.triu(lu)
+    m, n = lu.shape[-2:]
+    k = min(m, n)
+    return xp.tril(lu[..., :, :k], -1) + xp.eye(m, k, dtype=lu.dtype), xp.triu(lu[..., :k, :])
 
 
-def _pull(xp, l, u, g):  # noqa: E741
-    """P^T A_bar from the packed cotangent."""
-    l_h, u_h = adjoint(xp, l), adjoint(xp, u)
-    middle = xp.tril(matmul(xp, l_h, xp.tril(g, -1)), -1) + xp.triu(matmul(xp, xp.triu(g), u_h))
-    return adjoint(xp, xp.linalg.solve(u, adjoint(xp, xp.linalg.solve(l_h, middle))))
+def _parts(xp, l, u):  # noqa: E741
+    """The square parts of L and U, and the rows below (tall) or the columns to the right (wide)."""
+    k = l.shape[-1]
+    return l[..., :k, :], l[..., k:, :], u[..., :, :k], u[..., :, k:]
+
+
+def _solve_right(xp, a, b):
+    """B A^-1."""
+    return xp.swapaxes(xp.linalg.solve(xp.swapaxes(a, -1, -2), xp.swapaxes(b, -1, -2)), -1, -2)
+
+
+def _pull(xp, l, u, l_bar, u_bar):  # noqa: E741
+    """P^T A_bar."""
+    l1, l2, u1, u2 = _parts(xp, l, u)
+    l1_bar, l2_bar, u1_bar, u2_bar = _parts(xp, l_bar, u_bar)
+    below = _solve_right(xp, adjoint(xp, u1), l2_bar)
+    right = xp.linalg.solve(adjoint(xp, l1), u2_bar)
+    l1_bar = xp.tril(l1_bar - matmul(xp, right, adjoint(xp, u2)), -1)
+    u1_bar = xp.triu(u1_bar - matmul(xp, adjoint(xp, l2), below))
+    middle = xp.tril(matmul(xp, adjoint(xp, l1), l1_bar), -1) + xp.triu(matmul(xp, u1_bar, adjoint(xp, u1)))
+    square = _solve_right(xp, adjoint(xp, u1), xp.linalg.solve(adjoint(xp, l1), middle))
+    return xp.concatenate((xp.concatenate((square, below), -2), right), -1)
 
 
 def _push(xp, l, u, t):  # noqa: E741
-    """L_dot and U_dot from P^T A_dot."""
-    u_t = xp.swapaxes(u, -1, -2)
-    f = xp.swapaxes(xp.linalg.solve(u_t, xp.swapaxes(xp.linalg.solve(l, t), -1, -2)), -1, -2)
-    return matmul(xp, l, xp.tril(f, -1)), matmul(xp, xp.triu(f), u)
+    """L_dot and U_dot from T = P^T A_dot."""
+    l1, l2, u1, u2 = _parts(xp, l, u)
+    k = l.shape[-1]
+    f = _solve_right(xp, u1, xp.linalg.solve(l1, t[..., :k, :k]))
+    l1_dot, u1_dot = matmul(xp, l1, xp.tril(f, -1)), matmul(xp, xp.triu(f), u1)
+    below = _solve_right(xp, u1, t[..., k:, :k] - matmul(xp, l2, u1_dot))
+    right = xp.linalg.solve(l1, t[..., :k, k:] - matmul(xp, l1_dot, u2))
+    return xp.concatenate((l1_dot, below), -2), xp.concatenate((u1_dot, right), -1)
 
 
 def lu_factor_vjp_formula(xp, a, lu, piv, lu_bar):
-    p_t = permutation(xp, piv, lu.dtype)
-    return (matmul(xp, xp.swapaxes(p_t, -1, -2), _pull(xp, *_unpacked(xp, lu), lu_bar)),)
+    k = min(lu.shape[-2:])
+    p = xp.swapaxes(permutation(xp, piv, lu.shape[-2], lu.dtype), -1, -2)
+    return (matmul(xp, p, _pull(xp, *_unpacked(xp, lu), xp.tril(lu_bar[..., :, :k], -1), xp.triu(lu_bar[..., :k, :]))),)
 
 
 def lu_factor_jvp_formula(xp, a, lu, piv, A_dot):
-    l_dot, u_dot = _push(xp, *_unpacked(xp, lu), matmul(xp, permutation(xp, piv, lu.dtype), A_dot))
-    return (l_dot + u_dot,)
+    k = min(lu.shape[-2:])
+    t = matmul(xp, permutation(xp, piv, lu.shape[-2], lu.dtype), A_dot)
+    l_dot, u_dot = _push(xp, *_unpacked(xp, lu), t)
+    square = l_dot[..., :k, :] + u_dot[..., :, :k]
+    return (xp.concatenate((xp.concatenate((square, l_dot[..., k:, :]), -2), u_dot[..., :, k:]), -1),)
 
 
 def lu_vjp_formula(xp, a, p, l, u, l_bar, u_bar):  # noqa: E741
-    return (matmul(xp, p, _pull(xp, l, u, xp.tril(l_bar, -1) + xp.triu(u_bar))),)
+    return (matmul(xp, p, _pull(xp, l, u, xp.tril(l_bar, -1), xp.triu(u_bar))),)
 
 
 def lu_jvp_formula(xp, a, p, l, u, A_dot):  # noqa: E741
@@ -448,12 +475,12 @@ def lu_solve_vjp_formula(xp, lu, piv, b, x, x_bar):
     z = xp.linalg.solve(adjoint(xp, u), x_bar)
     v = xp.linalg.solve(adjoint(xp, l), z)
     lu_bar = -xp.triu(matmul(xp, z, adjoint(xp, x))) - xp.tril(matmul(xp, v, adjoint(xp, matmul(xp, u, x))), -1)
-    return lu_bar, matmul(xp, xp.swapaxes(permutation(xp, piv, lu.dtype), -1, -2), v)
+    return lu_bar, matmul(xp, xp.swapaxes(permutation(xp, piv, lu.shape[-1], lu.dtype), -1, -2), v)
 
 
 def lu_solve_jvp_formula(xp, lu, piv, b, x, lu_dot, b_dot):
     l, u = _unpacked(xp, lu)  # noqa: E741
-    y = matmul(xp, permutation(xp, piv, lu.dtype), b_dot) - matmul(xp, xp.tril(lu_dot, -1), u, x)
+    y = matmul(xp, permutation(xp, piv, lu.shape[-1], lu.dtype), b_dot) - matmul(xp, xp.tril(lu_dot, -1), u, x)
     return (xp.linalg.solve(u, xp.linalg.solve(l, y) - matmul(xp, xp.triu(lu_dot), x)),)
 
 

@@ -136,6 +136,21 @@ def _find(op):
     raise ValueError(f"unknown operation {op!r}; matkern has {', '.join(sorted(OPS))}")
 
 
+def summed_to(g, shape, extra_ndim=0):
+    """Sum a cotangent over the batch axes along which an input of this shape was broadcast, not the extra ones."""
+    missing = g.ndim - extra_ndim - len(shape)
+    axes = [*range(extra_ndim, extra_ndim + missing)]
+    axes += [i for i, size in enumerate(shape, extra_ndim + missing) if size == 1 != g.shape[i]]
+    return g.sum(axis=tuple(axes)).reshape(g.shape[:extra_ndim] + shape) if axes else g
+
+
+def of_kind(g, dtype):
+    """A cotangent in its input's dtype, of a real input the real part, of an integer one float64."""
+    if dtype.kind != "c" and g.dtype.kind == "c":
+        g = g.real
+    return np.ascontiguousarray(g, dtype=dtype.newbyteorder("=") if dtype.kind in "fc" else np.float64)
+
+
 class _Call:
     """One forward pass: its inputs as arrays, plain vectors as columns, and what the kernels gave."""
 
@@ -186,29 +201,16 @@ class _Call:
         given = {n: None if g is None else self.like("cotangent", n, g, self.outputs[n]) for n, g in cotangents.items()}
         wanted = op.differentiable_inputs if wanted is None else wanted
         results = op.run_pullback(self.values, given, self.options, wanted)
-        batch = max((self.outputs[n].ndim - self.core_ndim(n) for n in op.outputs), default=0)
-        return {n: self.summed(n, g, batch) for n, g in zip(wanted, results, strict=True)}
+        batch = max(self.outputs[n].ndim - self.core_ndim(n) for n in op.outputs)
+        bars = {}
+        for n, g in zip(wanted, results, strict=True):
+            g, x = self.squeezed(n, g), self.inputs[op.inputs.index(n)]
+            bars[n] = of_kind(summed_to(g, x.shape, g.ndim - batch - self.core_ndim(n)), x.dtype)
+        return bars
 
     def core_ndim(self, name):
         core = self.op.forward.cores[name]
         return len(core) - (self.vector and core[-1:] == ("k?",))
-
-    def summed(self, name, g, batch):
-        """Sum a cotangent over the batch axes along which the input was broadcast."""
-        x = self.inputs[self.op.inputs.index(name)]
-        g = self.squeezed(name, g)
-        core = self.core_ndim(name)
-        extra = g.ndim - batch - core
-        missing = batch - (x.ndim - core)
-        axes = tuple(range(extra, extra + missing)) + tuple(
-            extra + missing + i for i in range(x.ndim - core) if x.shape[i] == 1 != g.shape[extra + missing + i]
-        )
-        if axes:
-            g = g.sum(axis=axes)
-        if x.dtype.kind != "c" and g.dtype.kind == "c":
-            g = g.real
-        dtype = x.dtype.newbyteorder("=") if x.dtype.kind in "fc" else np.dtype(np.float64)
-        return np.ascontiguousarray(g.reshape(g.shape[:extra] + x.shape), dtype=dtype)
 
     def pushforward(self, tangents):
         """Output name -> tangent; zeros where the output has no derivative."""

@@ -170,14 +170,96 @@ cdef inline void trsv(char uplo, char trans, char diag, Py_ssize_t n, scalar *a,
         ztrsv(&tri, &trans_, &diag, &n_, a, &lda_, x, &one)
 
 
+# A triangular system of at most this size is solved at once. BLAS's trsm is several times slower than its gemm
+# there, so where a product with the inverse will do, that is formed, in pieces of at most LEAF_PIECE columns.
+cdef enum:
+    LEAF = 32
+    LEAF_PIECE = 64
+    LEAF_WORTH = 12         # fewer right-hand sides are not worth an inverse
+
+
+cdef inline void invert_triangle(char uplo, char diag, Py_ssize_t n, scalar *a, Py_ssize_t lda, scalar *out) noexcept nogil:
+    """out := A^-1, row by row: row i is (e_i - the rest of row i of A times the rows of A^-1 that it meets) / a_ii."""
+    cdef Py_ssize_t i, j, k, step
+    cdef scalar aik, scale
+    for i in range(n * n):
+        out[i] = 0
+    for step in range(n):
+        i = step if uplo == c'L' else n - 1 - step
+        out[i * n + i] = 1
+        for k in range(0 if uplo == c'L' else i + 1, i if uplo == c'L' else n):
+            aik = a[i * lda + k]
+            for j in range(0 if uplo == c'L' else k, k + 1 if uplo == c'L' else n):
+                out[i * n + j] = out[i * n + j] - aik * out[k * n + j]
+        if diag == c'N':
+            scale = 1 / a[i * lda + i]
+            for j in range(0 if uplo == c'L' else i, i + 1 if uplo == c'L' else n):
+                out[i * n + j] = out[i * n + j] * scale
+
+
+cdef inline void trsm_leaf(char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n, scalar alpha,
+                           scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb) noexcept nogil:
+    """B := alpha op(A)^-1 B (side L) or alpha B op(A)^-1 (side R) by A's inverse, A of at most LEAF rows."""
+    cdef scalar inverse[LEAF * LEAF]
+    cdef scalar piece[LEAF * LEAF_PIECE]
+    cdef Py_ssize_t i, j, first, size = m if side == c'L' else n, others = n if side == c'L' else m, count
+    invert_triangle(uplo, diag, size, a, lda, inverse)
+    first = 0
+    while first < others:
+        count = min(<Py_ssize_t> LEAF_PIECE, others - first)
+        if side == c'L':
+            for i in range(size):
+                for j in range(count):
+                    piece[i * count + j] = b[i * ldb + first + j]
+            gemm(trans, c'N', size, count, size, alpha, inverse, size, piece, count, 0, b + first, ldb)
+        else:
+            for i in range(count):
+                for j in range(size):
+                    piece[i * size + j] = b[(first + i) * ldb + j]
+            gemm(c'N', trans, count, size, size, alpha, piece, size, inverse, size, 0, b + first * ldb, ldb)
+        first += count
+
+
 cdef inline void trsm(char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n, scalar alpha,
-                      scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb) noexcept nogil:
-    """B := alpha op(A)^-1 B (side L) or alpha B op(A)^-1 (side R); A is triangular, B is (m, n)."""
+                      scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb, bint substitute=False) noexcept nogil:
+    """B := alpha op(A)^-1 B (side L) or alpha B op(A)^-1 (side R); A is triangular, B is (m, n).
+
+    By halves of A, first the one that the other's unknowns do not enter. `substitute` keeps to substitution
+    in the smallest systems, which is backward stable, for solutions that a user asked for; their derivatives are
+    as conditioned as A is, whichever way.
+    """
     cdef int m_ = <int> m, n_ = <int> n, lda_ = ld_(lda), ldb_ = ld_(ldb)
     cdef char side_ = c'R' if side == c'L' else c'L', tri = other(uplo)
+    cdef Py_ssize_t size = m if side == c'L' else n, half = size // 2
+    cdef scalar *first = b
+    cdef scalar *second = b + half * ldb if side == c'L' else b + half
+    cdef scalar *a2 = a + half * lda + half
+    cdef scalar *beside = a + half * lda if uplo == c'L' else a + half
+    cdef bint forward = (uplo == c'L') == (trans == c'N')       # op(A) is lower triangular
     if m == 0 or n == 0:
         return
-    if scalar is s:
+    if side == c'L' and n == 1 and ldb == 1 and (trans != c'C' or scalar is s or scalar is d) and alpha == 1:
+        trsv(uplo, trans, diag, m, a, lda, b)
+    elif size > LEAF:
+        if side == c'L' and forward:
+            trsm(side, uplo, trans, diag, half, n, alpha, a, lda, first, ldb, substitute)
+            gemm(trans, c'N', m - half, n, half, -1, beside, lda, first, ldb, alpha, second, ldb)
+            trsm(side, uplo, trans, diag, m - half, n, 1, a2, lda, second, ldb, substitute)
+        elif side == c'L':
+            trsm(side, uplo, trans, diag, m - half, n, alpha, a2, lda, second, ldb, substitute)
+            gemm(trans, c'N', half, n, m - half, -1, beside, lda, second, ldb, alpha, first, ldb)
+            trsm(side, uplo, trans, diag, half, n, 1, a, lda, first, ldb, substitute)
+        elif forward:
+            trsm(side, uplo, trans, diag, m, n - half, alpha, a2, lda, second, ldb, substitute)
+            gemm(c'N', trans, m, half, n - half, -1, second, ldb, beside, lda, alpha, first, ldb)
+            trsm(side, uplo, trans, diag, m, half, 1, a, lda, first, ldb, substitute)
+        else:
+            trsm(side, uplo, trans, diag, m, half, alpha, a, lda, first, ldb, substitute)
+            gemm(c'N', trans, m, n - half, half, -1, first, ldb, beside, lda, alpha, second, ldb)
+            trsm(side, uplo, trans, diag, m, n - half, 1, a2, lda, second, ldb, substitute)
+    elif not substitute and (n if side == c'L' else m) >= LEAF_WORTH:
+        trsm_leaf(side, uplo, trans, diag, m, n, alpha, a, lda, b, ldb)
+    elif scalar is s:
         strsm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)
     elif scalar is d:
         dtrsm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)

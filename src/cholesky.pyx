@@ -156,12 +156,12 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     return 0
 
 
-cdef Py_ssize_t vjp_workspace(const Py_ssize_t *n) noexcept nogil:
-    return GEMMT_SCRATCH + n[0] * n[0]
+cdef Py_ssize_t vjp_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
+    return GEMMT_SCRATCH + (n[0] * n[0] if option[0] else 0)
 
 
-cdef Py_ssize_t jvp_workspace(const Py_ssize_t *n) noexcept nogil:
-    return 3 * n[0] * n[0]
+cdef Py_ssize_t jvp_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
+    return (3 if option[0] else 1) * n[0] * n[0]
 
 
 UPPER = {"upper": (False, True)}

@@ -157,14 +157,18 @@ cdef inline double norm(Py_ssize_t size, scalar *a) noexcept nogil:
 cdef inline void outer(Py_ssize_t n, scalar *x, scalar *y, scalar *out) noexcept nogil:
     """out := -x y^H."""
     cdef Py_ssize_t i, j
+    cdef scalar xi
     for i in range(n):
+        xi = -x[i]
         for j in range(n):
-            out[i * n + j] = -x[i] * conj(y[j])
+            out[i * n + j] = xi * conj(y[j])
 
 
 cdef inline void outer_triangle(char uplo, bint strict, Py_ssize_t n, scalar *x, scalar *y, scalar *out) noexcept nogil:
     """The triangle of out := -x y^H, without the diagonal if strict; the rest stays as it is."""
     cdef Py_ssize_t i, j
+    cdef scalar xi
     for i in range(n):
+        xi = -x[i]
         for j in range(0 if uplo == c'L' else i + strict, i + 1 - strict if uplo == c'L' else n):
-            out[i * n + j] = -x[i] * conj(y[j])
+            out[i * n + j] = xi * conj(y[j])

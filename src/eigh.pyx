@@ -166,17 +166,17 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     return 0
 
 
-cdef Py_ssize_t forward_workspace(const Py_ssize_t *n) noexcept nogil:
+cdef Py_ssize_t forward_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
     """The matrix and LAPACK's workspace, whose size LAPACK takes as a 32-bit integer."""
     cdef Py_ssize_t size = heevd_workspace(n[0])
     return -1 if size > INT_MAX else size + n[0] * n[0]
 
 
-cdef Py_ssize_t vjp_workspace(const Py_ssize_t *n) noexcept nogil:
+cdef Py_ssize_t vjp_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
     return GEMMT_SCRATCH + 2 * n[0] * n[0]
 
 
-cdef Py_ssize_t jvp_workspace(const Py_ssize_t *n) noexcept nogil:
+cdef Py_ssize_t jvp_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
     return 2 * n[0] * n[0]
 
 

@@ -7,7 +7,7 @@ from blas cimport c, d, s, z
 # n: the core dimensions in the order of their first appearance. option: the index of each option's value.
 # work: as many elements of the dtype as the kernel asked for. Returns 0, NONFINITE or the code of a failure.
 ctypedef int (*matrix_function)(void **x, const Py_ssize_t *n, const int *option, void *work) noexcept nogil
-ctypedef Py_ssize_t (*workspace_function)(const Py_ssize_t *n) noexcept nogil
+ctypedef Py_ssize_t (*workspace_function)(const Py_ssize_t *n, const int *option) noexcept nogil
 
 cdef enum:
     NONFINITE = -1          # no answer, and no error: the outputs of this matrix become NaN

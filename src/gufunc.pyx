@@ -259,7 +259,7 @@ cdef Refusal go(Batch *b) noexcept nogil:
         largest = max(largest, b.n[k])
     if largest > INT_MAX:
         return TOO_LARGE
-    workspace = loop.workspace(b.n) if loop.workspace is not NULL else 0
+    workspace = loop.workspace(b.n, loop.option) if loop.workspace is not NULL else 0
     if workspace < 0:
         return TOO_LARGE
     if items == 0:
@@ -378,8 +378,8 @@ cdef class Kernel:
     functions : list of int
         Addresses of the matrix functions for float32, float64, complex64 and complex128 (`gufunc.dtypes`).
     workspace : int, optional
-        Address of a function from the core dimensions to a number of elements; -1 if LAPACK's integers cannot
-        hold a size.
+        Address of a function from the core dimensions and the options to a number of elements; -1 if LAPACK's
+        integers cannot hold a size.
     options : dict, optional
         The values that each option may take, the default first; the matrix function gets indices.
     failures : dict, optional

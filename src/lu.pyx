@@ -317,7 +317,7 @@ cdef int lu_solve_forward(scalar **x, const Py_ssize_t *n, const int *option, sc
     if code:
         return code
     copy(n[0] * n[1], x[2], x[3])
-    solve_factored(c'N', n[0], n[1], x[0], <int*> x[1], x[3])
+    solve_factored(c'N', n[0], n[1], x[0], <int*> x[1], x[3], True)
     return 0
 
 
@@ -387,22 +387,22 @@ cdef int lu_solve_jvp_matrix(scalar **x, const Py_ssize_t *n, const int *option,
     return 0
 
 
-cdef Py_ssize_t factor_workspace(const Py_ssize_t *n) noexcept nogil:
+cdef Py_ssize_t factor_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
     """A matrix to transpose or to multiply in, or gemmt's scratch."""
     return GEMMT_SCRATCH + n[0] * n[1]
 
 
-cdef Py_ssize_t forward_workspace(const Py_ssize_t *n) noexcept nogil:
+cdef Py_ssize_t forward_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
     """Two matrices and two vectors of integers."""
     return 2 * n[0] * n[1] + 2 * n[0]
 
 
-cdef Py_ssize_t unpacked_workspace(const Py_ssize_t *n) noexcept nogil:
+cdef Py_ssize_t unpacked_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
     """Three matrices, gemmt's scratch and a vector of integers; the letters are m, min, n."""
     return GEMMT_SCRATCH + 3 * n[0] * n[2] + n[0]
 
 
-cdef Py_ssize_t solve_workspace(const Py_ssize_t *n) noexcept nogil:
+cdef Py_ssize_t solve_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
     return GEMMT_SCRATCH + 2 * n[0] * n[1]
 
 

@@ -24,17 +24,18 @@ cdef inline bint pivots_valid(Py_ssize_t m, Py_ssize_t n, int *piv) noexcept nog
     return True
 
 
-cdef inline void solve_factored(char trans, Py_ssize_t n, Py_ssize_t k, scalar *lu, int *piv, scalar *b) noexcept nogil:
-    """B := op(A)^-1 B; op is N, T, C or, for the conjugate of A, R."""
+cdef inline void solve_factored(char trans, Py_ssize_t n, Py_ssize_t k, scalar *lu, int *piv, scalar *b,
+                                bint substitute) noexcept nogil:
+    """B := op(A)^-1 B; op is N, T, C or, for the conjugate of A, R; `substitute` as for trsm."""
     if trans == c'R':
         conjugate(n * k, b)
     if trans == c'N' or trans == c'R':
         permute_rows(n, k, piv, False, b)
-        trsm(c'L', c'L', c'N', c'U', n, k, 1, lu, n, b, k)
-        trsm(c'L', c'U', c'N', c'N', n, k, 1, lu, n, b, k)
+        trsm(c'L', c'L', c'N', c'U', n, k, 1, lu, n, b, k, substitute)
+        trsm(c'L', c'U', c'N', c'N', n, k, 1, lu, n, b, k, substitute)
     else:
-        trsm(c'L', c'U', trans, c'N', n, k, 1, lu, n, b, k)
-        trsm(c'L', c'L', trans, c'U', n, k, 1, lu, n, b, k)
+        trsm(c'L', c'U', trans, c'N', n, k, 1, lu, n, b, k, substitute)
+        trsm(c'L', c'L', trans, c'U', n, k, 1, lu, n, b, k, substitute)
         permute_rows(n, k, piv, True, b)
     if trans == c'R':
         conjugate(n * k, b)

@@ -43,15 +43,16 @@ cdef char* TRANS_CHAR = b"NTC"
 cdef char* ADJOINT_CHAR = b"CRN"            # op(A)^H as a function of A; R is the conjugate
 
 
-cdef void solve_one(int assume, char trans, Py_ssize_t n, Py_ssize_t k, scalar *lu, int *piv, scalar *b) noexcept nogil:
+cdef void solve_one(int assume, char trans, Py_ssize_t n, Py_ssize_t k, scalar *lu, int *piv, scalar *b,
+                    bint substitute) noexcept nogil:
     """B := op(A)^-1 B."""
     if assume == GEN:
-        solve_factored(trans, n, k, lu, piv, b)
+        solve_factored(trans, n, k, lu, piv, b, substitute)
         return
     if trans == c'T' or trans == c'R':                      # A^T = conj A for Hermitian A
         conjugate(n * k, b)
-    trsm(c'L', c'L', c'N', c'N', n, k, 1, lu, n, b, k)
-    trsm(c'L', c'L', c'C', c'N', n, k, 1, lu, n, b, k)
+    trsm(c'L', c'L', c'N', c'N', n, k, 1, lu, n, b, k, substitute)
+    trsm(c'L', c'L', c'C', c'N', n, k, 1, lu, n, b, k, substitute)
     if trans == c'T' or trans == c'R':
         conjugate(n * k, b)
 
@@ -76,7 +77,7 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
         if zero_on_diagonal(n[0], n[0], lu):
             return NONFINITE if has_nan(c'A', n[0], n[0], a) else SINGULAR
     copy(n[0] * n[1], x[1], x[2])
-    solve_one(option[ASSUME], TRANS_CHAR[option[TRANS]], n[0], n[1], lu, piv, x[2])
+    solve_one(option[ASSUME], TRANS_CHAR[option[TRANS]], n[0], n[1], lu, piv, x[2], True)
     return 0
 
 
@@ -108,7 +109,7 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     if b_bar is NULL:
         b_bar = work
     copy(size, x[3], b_bar)
-    solve_one(option[ASSUME], ADJOINT_CHAR[option[TRANS]], n[0], n[1], lu, piv, b_bar)
+    solve_one(option[ASSUME], ADJOINT_CHAR[option[TRANS]], n[0], n[1], lu, piv, b_bar, False)
     if a_bar is NULL:
         return 0
     if option[TRANS] != N:
@@ -144,20 +145,20 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
             mirror(n[0], work)
             a_dot = work
         gemm(TRANS_CHAR[option[TRANS]], c'N', n[0], n[1], n[0], -1, a_dot, n[0], x[2], n[1], 1, x_dot, n[1])
-    solve_one(option[ASSUME], TRANS_CHAR[option[TRANS]], n[0], n[1], lu, piv, x_dot)
+    solve_one(option[ASSUME], TRANS_CHAR[option[TRANS]], n[0], n[1], lu, piv, x_dot, False)
     return 0
 
 
-cdef Py_ssize_t forward_workspace(const Py_ssize_t *n) noexcept nogil:
+cdef Py_ssize_t forward_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
     return 2 * n[0] * n[0] + n[0]
 
 
-cdef Py_ssize_t vjp_workspace(const Py_ssize_t *n) noexcept nogil:
-    return n[0] * n[1] + n[0] * n[0]
+cdef Py_ssize_t vjp_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
+    return n[0] * n[1] + (n[0] * n[0] if option[ASSUME] == POS else 0)
 
 
-cdef Py_ssize_t jvp_workspace(const Py_ssize_t *n) noexcept nogil:
-    return n[0] * n[0]
+cdef Py_ssize_t jvp_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
+    return n[0] * n[0] if option[ASSUME] == POS else 0
 
 
 OPTIONS = {"trans": ("N", "T", "C"), "assume_a": ("gen", "pos")}

@@ -39,7 +39,8 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
     if not option[UNIT] and zero_on_diagonal(n[0], n[0], x[0]):
         return NONFINITE if has_nan(uplo, n[0], n[0], x[0]) else SINGULAR
     copy(n[0] * n[1], x[1], x[2])
-    trsm(c'L', uplo, TRANS_CHAR[option[TRANS]], c'U' if option[UNIT] else c'N', n[0], n[1], 1, x[0], n[0], x[2], n[1])
+    trsm(c'L', uplo, TRANS_CHAR[option[TRANS]], c'U' if option[UNIT] else c'N', n[0], n[1], 1, x[0], n[0],
+         x[2], n[1], True)
     return 0
 
 
@@ -100,7 +101,7 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     return 0
 
 
-cdef Py_ssize_t vjp_workspace(const Py_ssize_t *n) noexcept nogil:
+cdef Py_ssize_t vjp_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
     return GEMMT_SCRATCH + n[0] * n[1]
 
 

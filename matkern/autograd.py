@@ -1,0 +1,249 @@
+"""matkern's operations for HIPS autograd: reverse and forward mode, to any order.
+
+Each operation of `OPS` is a function of this module, with the same name and options. A first derivative runs the
+kernel; the kernels' own derivatives come from the plain formula, whose linear algebra is this module again.
+`install` puts the operations under ``autograd.numpy.linalg``.
+
+Gradients follow autograd's conventions: they are the conjugates of matkern's, and what has an option ``UPLO`` gets its
+gradient with respect to the entries of the triangle that is read.
+"""
+
+import functools
+import inspect
+import sys
+import types
+
+import autograd.numpy as anp
+import numpy as np
+from autograd.builtins import tuple as boxed_tuple
+from autograd.core import make_jvp, make_vjp, primitive_jvps, primitive_vjps
+from autograd.extend import defjvp_argnums, defvjp_argnums, primitive, vspace
+from autograd.util import subvals
+
+from .op import OPS, of_kind, summed_to
+
+__all__ = [*OPS, "install", "uninstall"]  # noqa: PLE0604 - the operations' names
+
+
+class _Namespace:
+    """NumPy's names for the formulas: autograd.numpy, but this module for linear algebra."""
+
+    linalg = sys.modules[__name__]
+
+    def __getattr__(self, name):
+        return getattr(anp, name)
+
+
+_xp = _Namespace()
+
+
+def _derive(fun, by):
+    """Give the primitive `fun` the derivatives of `by`, which computes the same in autograd's own operations."""
+
+    def of_arguments(argnums, args, kwargs):
+        return lambda xs: by(*subvals(args, zip(argnums, xs, strict=True)), **kwargs)
+
+    def vjp(argnums, ans, args, kwargs):
+        return make_vjp(of_arguments(argnums, args, kwargs), boxed_tuple([args[i] for i in argnums]))[0]
+
+    def jvp(argnums, gs, ans, args, kwargs):
+        push = make_jvp(of_arguments(argnums, args, kwargs), boxed_tuple([args[i] for i in argnums]))
+        return push(boxed_tuple(gs))[1]
+
+    defvjp_argnums(fun, vjp)
+    defjvp_argnums(fun, jvp)
+
+
+def _real_if_real(g, x):
+    return anp.real(g) if anp.iscomplexobj(g) and not anp.iscomplexobj(x) else g
+
+
+def _function(op):
+    """The operation as a function of autograd's arrays.
+
+    Three primitives of arrays: the operation with what its derivatives need, its pullback, its pushforward. Their
+    arguments are flat: inputs, then `values` (outputs and what is kept), then cotangents or tangents.
+    """
+    n, kept = len(op.inputs), op.forward.outputs
+    outputs = [kept.index(name) for name in op.outputs]
+    differentiable = [kept.index(name) for name in op.differentiable_outputs]
+
+    def parts(args):
+        return args[:n], args[n : n + len(kept)], args[n + len(kept) :]
+
+    def named(args):
+        inputs, values, rest = parts(args)
+        return inputs, dict(zip(op.inputs + kept, inputs + values, strict=True)), rest
+
+    @primitive
+    def forward(*inputs, **options):
+        values = op.run_forward(inputs, options)
+        return tuple(values[name] for name in kept)
+
+    @primitive
+    def pullback(*args, wanted, **options):
+        inputs, values, bars = named(args)
+        bars = {name: np.conj(g) for name, g in zip(op.differentiable_outputs, bars, strict=True)}
+        results = op.run_pullback(values, bars, options, wanted)
+        inputs = [inputs[op.inputs.index(name)] for name in wanted]
+        return tuple(
+            of_kind(summed_to(g, np.shape(x)), np.asarray(x).dtype).conj() for g, x in zip(results, inputs, strict=True)
+        )
+
+    @primitive
+    def pushforward(*args, **options):
+        _, values, dots = named(args)
+        return tuple(op.run_pushforward(values, dict(zip(op.inputs, dots, strict=True)), options))
+
+    def pullback_formula(*args, wanted, **options):
+        inputs, values, bars = parts(args)
+        results = op.vjp_formula(_xp, *inputs, *[values[i] for i in outputs], *map(anp.conj, bars), **options)
+        results = dict(zip(op.differentiable_inputs, results, strict=True))
+        inputs = [inputs[op.inputs.index(name)] for name in wanted]
+        return boxed_tuple(
+            [
+                anp.conj(_real_if_real(summed_to(results[name], anp.shape(x)), x))
+                for name, x in zip(wanted, inputs, strict=True)
+            ]
+        )
+
+    def pushforward_formula(*args, **options):
+        inputs, values, dots = parts(args)
+        dots = [
+            anp.zeros_like(x) if dot is None else dot
+            for name, x, dot in zip(op.inputs, inputs, dots, strict=True)
+            if name in op.differentiable_inputs
+        ]
+        return boxed_tuple(op.jvp_formula(_xp, *inputs, *[values[i] for i in outputs], *dots, **options))
+
+    def vjp(argnums, ans, args, kwargs):
+        wanted = tuple(op.inputs[i] for i in argnums if op.inputs[i] in op.differentiable_inputs)
+        values = [ans[i] for i in range(len(kept))]
+
+        def pull(g):
+            bars = pullback(*args, *values, *[g[i] for i in differentiable], wanted=wanted, **kwargs)
+            return [
+                bars[wanted.index(op.inputs[i])] if op.inputs[i] in wanted else vspace(args[i]).zeros() for i in argnums
+            ]
+
+        return pull
+
+    def jvp(argnums, gs, ans, args, kwargs):
+        dots = dict.fromkeys(range(n)) | dict(zip(argnums, gs, strict=True))
+        dots = [dots[i] if op.inputs[i] in op.differentiable_inputs else None for i in range(n)]
+        values = [ans[i] for i in range(len(kept))]
+        results = pushforward(*args, *values, *dots, **kwargs)
+        return boxed_tuple(
+            [
+                results[differentiable.index(i)] if i in differentiable else vspace(values[i]).zeros()
+                for i in range(len(kept))
+            ]
+        )
+
+    defvjp_argnums(forward, vjp)
+    defjvp_argnums(forward, jvp)
+    _derive(pullback, pullback_formula)
+    _derive(pushforward, pushforward_formula)
+
+    @functools.wraps(op.function)
+    def function(*inputs, **options):
+        if len(inputs) != n:
+            raise TypeError(f"{op.name} takes {n} inputs ({', '.join(op.inputs)}), got {len(inputs)}")
+        op.check_options(options)
+        if "UPLO" in op.options:
+            options.setdefault("triangle", options.get("UPLO", "L").upper())
+        inputs = [x if isinstance(x, anp.numpy_boxes.ArrayBox) else np.asarray(x) for x in inputs]
+        # what may be a vector is one only if it is 1-D; inside it is a column
+        may = {name for name, core in op.forward.cores.items() if core[-1:] == ("k?",)}
+        vector = any(name in may and x.ndim == 1 for name, x in zip(op.inputs, inputs, strict=True))
+        if vector:
+            inputs = [x[..., None] if name in may else x for name, x in zip(op.inputs, inputs, strict=True)]
+        ans = forward(*inputs, **options)
+        results = {name: ans[i] for i, name in zip(outputs, op.outputs, strict=True)}
+        return op.returned({name: y[..., 0] if vector and name in may else y for name, y in results.items()})
+
+    parameters = inspect.signature(op.function).parameters.values()
+    function.__signature__ = inspect.Signature([p for p in parameters if p.name != "out"])
+    return function
+
+
+globals().update({name: _function(op) for name, op in OPS.items()})
+
+
+# What install() replaced: the functions under autograd.numpy.linalg, and the rules of autograd's primitives.
+_installed = types.SimpleNamespace(functions={}, vjps={}, jvps={})
+
+
+def install():
+    """Put matkern's operations under ``autograd.numpy.linalg``.
+
+    Every function there that matkern has is replaced by matkern's, with NumPy's arguments and any of matkern's
+    options by keyword. A function that a program took out of ``autograd.numpy.linalg`` by name before keeps its own
+    forward pass and gets matkern's rules, which then factor once more. Calling it twice is calling it once.
+
+    See Also
+    --------
+    uninstall
+
+    Examples
+    --------
+    >>> import autograd, autograd.numpy as anp
+    >>> import numpy as np, matkern.autograd
+    >>> loss = lambda a: anp.sum(anp.log(anp.diag(anp.linalg.cholesky(a))))
+    >>> matkern.autograd.install()
+    >>> autograd.grad(loss)(np.diag([2.0, 4.0]))
+    array([[0.25 , 0.   ],
+           [0.   , 0.125]])
+    >>> matkern.autograd.uninstall()
+    """
+    for name in OPS:
+        theirs = getattr(anp.linalg, name, None)
+        if theirs is None or name in _installed.functions:
+            continue
+        function = _with_signature_of(getattr(np.linalg, name), globals()[name])
+        _installed.functions[name] = theirs
+        _installed.vjps[theirs] = primitive_vjps.get(theirs)
+        _installed.jvps[theirs] = primitive_jvps.get(theirs)
+        _derive(theirs, lambda *args, ours=function, **kwargs: _as_boxed(ours(*args, **kwargs)))
+        setattr(anp.linalg, name, function)
+
+
+def uninstall():
+    """Take matkern's operations out of ``autograd.numpy.linalg``: what was there before `install` is back.
+
+    See Also
+    --------
+    install
+    """
+    for name, theirs in _installed.functions.items():
+        setattr(anp.linalg, name, theirs)
+        for table, before in ((primitive_vjps, _installed.vjps[theirs]), (primitive_jvps, _installed.jvps[theirs])):
+            if before is None:
+                table.pop(theirs, None)
+            else:
+                table[theirs] = before
+    for table in vars(_installed).values():
+        table.clear()
+
+
+def _as_boxed(result):
+    return boxed_tuple(list(result)) if isinstance(result, tuple) else result
+
+
+def _with_signature_of(theirs, ours):
+    """`ours`, called as NumPy's function `theirs` may be: options by position, inputs by keyword."""
+    signature = inspect.signature(theirs)
+    inputs = len([p for p in signature.parameters.values() if p.default is p.empty])
+
+    @functools.wraps(ours)
+    def function(*args, **kwargs):
+        names = list(signature.parameters)
+        given = dict(zip(names, args, strict=False)) | kwargs
+        if len(args) > len(names) or len(given) < len(args) + len(kwargs):
+            signature.bind(*args, **kwargs)  # says what is wrong
+        missing = [name for name in names[:inputs] if name not in given]
+        if missing:
+            raise TypeError(f"{theirs.__name__}() missing a required argument: {missing[0]!r}")
+        return ours(*[given.pop(name) for name in names[:inputs]], **given)
+
+    return function

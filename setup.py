@@ -11,7 +11,7 @@ from setuptools.command.build_ext import build_ext
 THREADS = os.cpu_count() or 1
 
 
-class parallel_build_ext(build_ext):
+class ParallelBuildExt(build_ext):
     def finalize_options(self):
         super().finalize_options()
         self.parallel = self.parallel or THREADS
@@ -36,5 +36,5 @@ setup(
         build_dir="build/cython",
         nthreads=THREADS,
     ),
-    cmdclass={"build_ext": parallel_build_ext},
+    cmdclass={"build_ext": ParallelBuildExt},
 )

@@ -19,7 +19,12 @@ def _blas_function(*names):
     """The first of these C functions in the BLAS library that SciPy's Cython interface links, or None."""
     library = ctypes.CDLL(cython_blas.__file__)  # looks in the libraries that this one links, too
     for name in names:
-        for spelled in (f"scipy_openblas_{name}", f"openblas_{name}", f"scipy_openblas_{name}64_", f"openblas_{name}64_"):
+        for spelled in (
+            f"scipy_openblas_{name}",
+            f"openblas_{name}",
+            f"scipy_openblas_{name}64_",
+            f"openblas_{name}64_",
+        ):
             if hasattr(library, spelled):
                 return getattr(library, spelled)
     return None

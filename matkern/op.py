@@ -203,8 +203,8 @@ class _Call:
         results = op.run_pullback(self.values, given, self.options, wanted)
         batch = max(self.outputs[n].ndim - self.core_ndim(n) for n in op.outputs)
         bars = {}
-        for n, g in zip(wanted, results, strict=True):
-            g, x = self.squeezed(n, g), self.inputs[op.inputs.index(n)]
+        for n, result in zip(wanted, results, strict=True):
+            g, x = self.squeezed(n, result), self.inputs[op.inputs.index(n)]
             bars[n] = of_kind(summed_to(g, x.shape, g.ndim - batch - self.core_ndim(n)), x.dtype)
         return bars
 
@@ -394,8 +394,8 @@ def jacobian(op, /, *inputs, argnum=0, data_ndim=None, **options):
         raise ValueError(f"{op.name}: {name} has no derivative")
     if x.dtype.kind == "c" and not op.holomorphic(options):
         raise ValueError(
-            f"{op.name} is not a holomorphic function of a complex {name}, so it has no complex Jacobian; take jvp or vjp "
-            "along the real and the imaginary directions"
+            f"{op.name} is not a holomorphic function of a complex {name}, so it has no complex Jacobian; take jvp or "
+            "vjp along the real and the imaginary directions"
         )
     core_in = x.shape[x.ndim - call.core_ndim(name) :]
     cores_out = {n: y.shape[y.ndim - call.core_ndim(n) :] for n, y in call.outputs.items()}
@@ -412,8 +412,10 @@ def jacobian(op, /, *inputs, argnum=0, data_ndim=None, **options):
         blocks = _by_cotangents(call, name, cores_out, core_in, batch)
     else:
         blocks = _by_tangents(call, name, cores_out, core_in, batch)
-    blocks = {n: _spread(j, batch, data_ndim, x.shape[: x.ndim - len(core_in)], cores_out[n], core_in)
-              for n, j in blocks.items()}
+    blocks = {
+        n: _spread(j, batch, data_ndim, x.shape[: x.ndim - len(core_in)], cores_out[n], core_in)
+        for n, j in blocks.items()
+    }
     return op.returned({n: blocks.get(n) for n in op.outputs})
 
 
@@ -429,10 +431,11 @@ def _by_tangents(call, name, cores_out, core_in, batch):
     values[name] = call.column(name, _basis(core_in, len(batch), np.float64))
     results = call.op.run_pushforward(call.values, values, call.options)
     blocks = {}
-    for n, y in zip(call.op.differentiable_outputs, results, strict=True):
-        y = np.moveaxis(call.squeezed(n, y), 0, -1)
+    for n, result in zip(call.op.differentiable_outputs, results, strict=True):
+        y = np.moveaxis(call.squeezed(n, result), 0, -1)
         blocks[n] = np.ascontiguousarray(np.broadcast_to(y, batch + cores_out[n] + y.shape[-1:])).reshape(
-            batch + cores_out[n] + core_in)
+            batch + cores_out[n] + core_in
+        )
     return blocks
 
 
@@ -444,7 +447,8 @@ def _by_cotangents(call, name, cores_out, core_in, batch):
         (g,) = call.op.run_pullback(call.values, {n: cotangent}, call.options, (name,))
         g = np.moveaxis(call.squeezed(name, g).conj(), 0, len(batch))
         blocks[n] = np.ascontiguousarray(np.broadcast_to(g, batch + g.shape[len(batch) :])).reshape(
-            batch + cores_out[n] + core_in)
+            batch + cores_out[n] + core_in
+        )
     return blocks
 
 
@@ -458,7 +462,10 @@ def _spread(blocks, batch, data_ndim, batch_in, core_out, core_in):
     result = np.zeros(batch[:data_ndim] + rest_out + core_out + rest_in + core_in, blocks.dtype)
     grid = np.ogrid[tuple(slice(n) for n in rest_out)]
     grid_in = [0 if n == 1 else i for n, i in zip(rest_in, grid[len(rest_out) - len(rest_in) :], strict=True)]
-    view = np.moveaxis(result, range(data_ndim + len(rest_out) + len(core_out), result.ndim - len(core_in)),
-                       range(data_ndim + len(rest_out), data_ndim + len(rest_out) + len(rest_in)))
+    view = np.moveaxis(
+        result,
+        range(data_ndim + len(rest_out) + len(core_out), result.ndim - len(core_in)),
+        range(data_ndim + len(rest_out), data_ndim + len(rest_out) + len(rest_in)),
+    )
     view[(slice(None),) * data_ndim + (*grid, *grid_in)] = blocks
     return result

@@ -178,7 +178,8 @@ cdef enum:
     LEAF_WORTH = 12         # fewer right-hand sides are not worth an inverse
 
 
-cdef inline void invert_triangle(char uplo, char diag, Py_ssize_t n, scalar *a, Py_ssize_t lda, scalar *out) noexcept nogil:
+cdef inline void invert_triangle(char uplo, char diag, Py_ssize_t n, scalar *a, Py_ssize_t lda,
+                                 scalar *out) noexcept nogil:
     """out := A^-1, row by row: row i is (e_i - the rest of row i of A times the rows of A^-1 that it meets) / a_ii."""
     cdef Py_ssize_t i, j, k, step
     cdef scalar aik, scale

@@ -23,9 +23,9 @@ from libc.limits cimport INT_MAX
 from libc.math cimport NAN
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
-from gufunc cimport NONFINITE, matrix_function, workspace_function
+from gufunc cimport matrix_function, workspace_function
 
 cnp.import_array()
 cnp.import_ufunc()
@@ -308,7 +308,8 @@ cdef void coalesce(Batch *b) noexcept nogil:
     b.ndim = last + 1
 
 
-cdef void gufunc_loop(char **args, const cnp.npy_intp *dimensions, const cnp.npy_intp *steps, void *data) noexcept nogil:
+cdef void gufunc_loop(char **args, const cnp.npy_intp *dimensions, const cnp.npy_intp *steps,
+                      void *data) noexcept nogil:
     """NumPy's inner loop: one batch axis, core strides behind the batch strides."""
     cdef Batch b
     cdef Failures failures
@@ -557,7 +558,8 @@ cdef class Kernel:
         if out is not None and not isinstance(out, tuple):
             out = (out,)
         if out is not None and len(out) != (nout if wanted is None else len(wanted)):
-            raise ValueError(f"{self.name}: out must hold {nout if wanted is None else len(wanted)} arrays, got {len(out)}")
+            raise ValueError(f"{self.name}: out must hold {nout if wanted is None else len(wanted)} arrays, "
+                             f"got {len(out)}")
         for k in range(loop.nin, loop.nop):
             b.data[k] = NULL
             for axis in range(b.ndim):
@@ -610,7 +612,7 @@ cdef class Kernel:
         return operand.ndim - (1 if operand.ndim and vector[operand.dim[operand.ndim - 1]] else 0)
 
     cdef void _point(self, Batch *b, int k, cnp.ndarray array, int core) noexcept:
-        """Where operand k starts, and the strides of its core as a matrix, a vector being a row or, for k?, a column."""
+        """Where operand k starts, and the strides of its core as a matrix: a vector is a row or, for k?, a column."""
         cdef int j, ndim = b.loop.operand[k].ndim
         b.data[k] = <char*> cnp.PyArray_DATA(array)
         b.core_strides[k][0] = b.core_strides[k][1] = 0
@@ -703,15 +705,15 @@ cdef class Kernel:
     def _foreign(self, tuple operands, tuple wanted, out, dict options):
         indices = self._option_indices(options)
         values = [self.options[key][i] for key, i in zip(self.options, indices)]
-        least = None
-        if "min" in self.letters:
-            sizes = {}
-            for name, x in zip(self.inputs, operands):
-                if x is not None:
-                    sizes.update(zip(reversed(self.cores[name]), reversed(np.shape(x))))
-            least = "n" if sizes["m"] >= sizes["n"] else "m"
+        sizes = {}
+        for name, x in zip(self.inputs, operands):
+            if x is not None:
+                sizes.update(zip(reversed(self.cores[name]), reversed(np.shape(x))))
+        least = None if "min" not in self.letters else "n" if sizes["m"] >= sizes["n"] else "m"
         gufunc = self._gufuncs[self._variant(values, least)]
-        results = gufunc(*(0.0 if x is None else x for x in operands), **({} if out is None else {"out": out}))
+        zeros = [np.zeros([sizes[c] for c in self.cores[name]]) if x is None else x
+                 for name, x in zip(self.inputs, operands)]
+        results = gufunc(*zeros, **({} if out is None else {"out": out}))
         if not isinstance(results, tuple):
             return results
         results = [r for name, r in zip(self.outputs, results) if wanted is None or name in wanted]

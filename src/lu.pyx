@@ -414,7 +414,8 @@ SOLVE_FAILURES = FAILURES | {SINGULAR: (LinAlgError, "is singular: it has a zero
 
 lu_factor = Kernel(
     "lu_factor", "a(m,n) -> lu(m,n), piv:int(min)",
-    dtypes(lu_factor_forward[s], lu_factor_forward[d], lu_factor_forward[c], lu_factor_forward[z]), <size_t> factor_workspace)
+    dtypes(lu_factor_forward[s], lu_factor_forward[d], lu_factor_forward[c], lu_factor_forward[z]),
+    <size_t> factor_workspace)
 lu_factor_vjp = Kernel(
     "lu_factor_vjp", "lu(m,n), piv:int(min), lu_bar(m,n) -> a_bar(m,n)",
     dtypes(lu_factor_vjp_matrix[s], lu_factor_vjp_matrix[d], lu_factor_vjp_matrix[c], lu_factor_vjp_matrix[z]),
@@ -426,13 +427,16 @@ lu_factor_jvp = Kernel(
 
 lu = Kernel(
     "lu", "a(m,n) -> p:real(m,m), l(m,min), u(min,n)",
-    dtypes(lu_forward[s], lu_forward[d], lu_forward[c], lu_forward[z]), <size_t> forward_workspace)
+    dtypes(lu_forward[s], lu_forward[d], lu_forward[c], lu_forward[z]),
+    <size_t> forward_workspace)
 lu_vjp = Kernel(
     "lu_vjp", "p:real(m,m), l(m,min), u(min,n), l_bar(m,min), u_bar(min,n) -> a_bar(m,n)",
-    dtypes(lu_vjp_matrix[s], lu_vjp_matrix[d], lu_vjp_matrix[c], lu_vjp_matrix[z]), <size_t> unpacked_workspace, failures=FAILURES)
+    dtypes(lu_vjp_matrix[s], lu_vjp_matrix[d], lu_vjp_matrix[c], lu_vjp_matrix[z]),
+    <size_t> unpacked_workspace, failures=FAILURES)
 lu_jvp = Kernel(
     "lu_jvp", "p:real(m,m), l(m,min), u(min,n), a_dot(m,n) -> l_dot(m,min), u_dot(min,n)",
-    dtypes(lu_jvp_matrix[s], lu_jvp_matrix[d], lu_jvp_matrix[c], lu_jvp_matrix[z]), <size_t> unpacked_workspace, failures=FAILURES)
+    dtypes(lu_jvp_matrix[s], lu_jvp_matrix[d], lu_jvp_matrix[c], lu_jvp_matrix[z]),
+    <size_t> unpacked_workspace, failures=FAILURES)
 
 lu_solve = Kernel(
     "lu_solve", "lu(n,n), piv:int(n), b(n,k?) -> x(n,k?)",

@@ -96,7 +96,7 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     cdef scalar *solution = x[2]
     cdef scalar *a_bar = x[4]
     cdef scalar *b_bar = x[5]
-    cdef Py_ssize_t i, j, size = n[0] * n[1]
+    cdef Py_ssize_t size = n[0] * n[1]
     cdef int code = check(option[ASSUME], n[0], lu, piv)
     if code:
         return code

@@ -42,7 +42,7 @@ def tangent_of_hermitian(xp, t, triangle):
 def permutation(xp, piv, n, dtype):
     """The (n, n) matrix P^T of row interchanges: row i with row piv[..., i], i = 0, 1, ..., in order."""
     index = xp.arange(n)
-    row = index + 0 * piv[..., :1] if piv.shape[-1] else index          # row i of P^T B is row row[i] of B
+    row = index + 0 * piv[..., :1] if piv.shape[-1] else index  # row i of P^T B is row row[i] of B
     for i in range(piv.shape[-1]):
         other = piv[..., i : i + 1]
         at_i = row[..., i : i + 1]

@@ -140,15 +140,15 @@ def vjp_formula(xp, a, L, L_bar, *, upper=False, triangle=None):
     if upper:
         L, L_bar = adjoint(xp, L), adjoint(xp, L_bar)
     middle = phi(xp, matmul(xp, adjoint(xp, L), xp.tril(L_bar)))
-    half = xp.linalg.solve(adjoint(xp, L), middle)                                      # L^-H Phi
-    g = adjoint(xp, xp.linalg.solve(adjoint(xp, L), adjoint(xp, half)))                 # L^-H Phi L^-1
+    half = xp.linalg.solve(adjoint(xp, L), middle)  # L^-H Phi
+    g = adjoint(xp, xp.linalg.solve(adjoint(xp, L), adjoint(xp, half)))  # L^-H Phi L^-1
     return (gradient_of_hermitian(xp, g, triangle),)
 
 
 def jvp_formula(xp, a, L, A_dot, *, upper=False, triangle=None):
     if upper:
         L = adjoint(xp, L)
-    half = xp.linalg.solve(L, tangent_of_hermitian(xp, A_dot, triangle))                # L^-1 A_dot
+    half = xp.linalg.solve(L, tangent_of_hermitian(xp, A_dot, triangle))  # L^-1 A_dot
     L_dot = matmul(xp, L, phi(xp, adjoint(xp, xp.linalg.solve(L, adjoint(xp, half)))))  # L Phi(L^-1 A_dot L^-H)
     return (adjoint(xp, L_dot) if upper else L_dot,)
 

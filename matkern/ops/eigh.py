@@ -111,7 +111,8 @@ def eigh_vjp(
 
     Eigenvalues count as repeated when |w_i - w_j| <= 16 n eps max|w|. A numerator of at most 16 n eps |V_bar|
     (Frobenius) at such a pair is rounding and contributes zero, so that a loss of the eigenvalues alone, or of
-    the eigenspaces, always has a finite gradient. A part of V_bar along the phases, Im M_ii, is rounding up to the same
+    projectors onto whole eigenspaces, has its gradient. A function V diag(f(w)) V^H has not at repeated eigenvalues:
+    its limit f'(w) is not in the cotangents. A part of V_bar along the phases, Im M_ii, is rounding up to the same
     bound.
 
     References

@@ -34,7 +34,7 @@ class LUResult(NamedTuple):
     """What `lu` returns."""
 
     p: np.ndarray
-    l: np.ndarray  # noqa: E741 - SciPy's name
+    l: np.ndarray
     u: np.ndarray
 
 
@@ -106,7 +106,8 @@ def lu_factor_vjp(lu, piv, lu_bar):
 
     Notes
     -----
-    A_bar = P L^-H (tril(L^H G, -1) + triu(G U^H)) U^-H with G = `lu_bar`, its triangles belonging to L and U, for a square matrix.
+    For a square matrix, A_bar = P L^-H (tril(L^H G, -1) + triu(G U^H)) U^-H with G = `lu_bar`, its triangles
+    belonging to L and U.
     The idea is that of [1]_; it is computed by halves in 4/3 n^3 flops (real).
 
     References
@@ -205,7 +206,7 @@ def lu(a, *, out=None):
     return LUResult(*kernels.lu(a, out=out))
 
 
-def lu_vjp(p, l, u, l_bar, u_bar):  # noqa: E741
+def lu_vjp(p, l, u, l_bar, u_bar):
     """Pull cotangents of the factors back to the matrix.
 
     Parameters
@@ -229,7 +230,7 @@ def lu_vjp(p, l, u, l_bar, u_bar):  # noqa: E741
 
     Notes
     -----
-    A_bar = P L^-H (tril(L^H L_bar, -1) + triu(U_bar U^H)) U^-H for a square matrix; see `lu_factor_vjp`.
+    For a square matrix, A_bar = P L^-H (tril(L^H L_bar, -1) + triu(U_bar U^H)) U^-H; see `lu_factor_vjp`.
 
     Examples
     --------
@@ -242,7 +243,7 @@ def lu_vjp(p, l, u, l_bar, u_bar):  # noqa: E741
     return kernels.lu_vjp(p, l, u, l_bar, u_bar)
 
 
-def lu_jvp(p, l, u, A_dot):  # noqa: E741
+def lu_jvp(p, l, u, A_dot):
     """Push a tangent of the matrix forward to its factors.
 
     Parameters
@@ -413,10 +414,15 @@ def _unpacked(xp, lu):
     return xp.tril(lu[..., :, :k], -1) + xp.eye(m, k, dtype=lu.dtype), xp.triu(lu[..., :k, :])
 
 
-def _parts(xp, l, u):  # noqa: E741
+def _parts(xp, l, u):
     """The square parts of L and U, and the rows below (tall) or the columns to the right (wide)."""
     k = l.shape[-1]
     return l[..., :k, :], l[..., k:, :], u[..., :, :k], u[..., :, k:]
+
+
+def _joined(xp, square, below, right):
+    """A tall or a wide matrix from its square part and the rest."""
+    return xp.concatenate((square, below), -2) if below.shape[-2] else xp.concatenate((square, right), -1)
 
 
 def _solve_right(xp, a, b):
@@ -424,7 +430,7 @@ def _solve_right(xp, a, b):
     return xp.swapaxes(xp.linalg.solve(xp.swapaxes(a, -1, -2), xp.swapaxes(b, -1, -2)), -1, -2)
 
 
-def _pull(xp, l, u, l_bar, u_bar):  # noqa: E741
+def _pull(xp, l, u, l_bar, u_bar):
     """P^T A_bar."""
     l1, l2, u1, u2 = _parts(xp, l, u)
     l1_bar, l2_bar, u1_bar, u2_bar = _parts(xp, l_bar, u_bar)
@@ -434,10 +440,10 @@ def _pull(xp, l, u, l_bar, u_bar):  # noqa: E741
     u1_bar = xp.triu(u1_bar - matmul(xp, adjoint(xp, l2), below))
     middle = xp.tril(matmul(xp, adjoint(xp, l1), l1_bar), -1) + xp.triu(matmul(xp, u1_bar, adjoint(xp, u1)))
     square = _solve_right(xp, adjoint(xp, u1), xp.linalg.solve(adjoint(xp, l1), middle))
-    return xp.concatenate((xp.concatenate((square, below), -2), right), -1)
+    return _joined(xp, square, below, right)
 
 
-def _push(xp, l, u, t):  # noqa: E741
+def _push(xp, l, u, t):
     """L_dot and U_dot from T = P^T A_dot."""
     l1, l2, u1, u2 = _parts(xp, l, u)
     k = l.shape[-1]
@@ -458,20 +464,19 @@ def lu_factor_jvp_formula(xp, a, lu, piv, A_dot):
     k = min(lu.shape[-2:])
     t = matmul(xp, permutation(xp, piv, lu.shape[-2], lu.dtype), A_dot)
     l_dot, u_dot = _push(xp, *_unpacked(xp, lu), t)
-    square = l_dot[..., :k, :] + u_dot[..., :, :k]
-    return (xp.concatenate((xp.concatenate((square, l_dot[..., k:, :]), -2), u_dot[..., :, k:]), -1),)
+    return (_joined(xp, l_dot[..., :k, :] + u_dot[..., :, :k], l_dot[..., k:, :], u_dot[..., :, k:]),)
 
 
-def lu_vjp_formula(xp, a, p, l, u, l_bar, u_bar):  # noqa: E741
+def lu_vjp_formula(xp, a, p, l, u, l_bar, u_bar):
     return (matmul(xp, p, _pull(xp, l, u, xp.tril(l_bar, -1), xp.triu(u_bar))),)
 
 
-def lu_jvp_formula(xp, a, p, l, u, A_dot):  # noqa: E741
+def lu_jvp_formula(xp, a, p, l, u, A_dot):
     return _push(xp, l, u, matmul(xp, xp.swapaxes(p, -1, -2), A_dot))
 
 
 def lu_solve_vjp_formula(xp, lu, piv, b, x, x_bar):
-    l, u = _unpacked(xp, lu)  # noqa: E741
+    l, u = _unpacked(xp, lu)
     z = xp.linalg.solve(adjoint(xp, u), x_bar)
     v = xp.linalg.solve(adjoint(xp, l), z)
     lu_bar = -xp.triu(matmul(xp, z, adjoint(xp, x))) - xp.tril(matmul(xp, v, adjoint(xp, matmul(xp, u, x))), -1)
@@ -479,7 +484,7 @@ def lu_solve_vjp_formula(xp, lu, piv, b, x, x_bar):
 
 
 def lu_solve_jvp_formula(xp, lu, piv, b, x, lu_dot, b_dot):
-    l, u = _unpacked(xp, lu)  # noqa: E741
+    l, u = _unpacked(xp, lu)
     y = matmul(xp, permutation(xp, piv, lu.shape[-1], lu.dtype), b_dot) - matmul(xp, xp.tril(lu_dot, -1), u, x)
     return (xp.linalg.solve(u, xp.linalg.solve(l, y) - matmul(xp, xp.triu(lu_dot), x)),)
 

@@ -165,7 +165,7 @@ def _matrix(xp, a, lower, trans, unit_diagonal):
 
 def vjp_formula(xp, a, b, x, x_bar, *, lower=False, trans="N", unit_diagonal=False):
     b_bar = xp.linalg.solve(adjoint(xp, _matrix(xp, a, lower, trans, unit_diagonal)), x_bar)
-    op_bar = -matmul(xp, b_bar, adjoint(xp, x))                         # of op(A)
+    op_bar = -matmul(xp, b_bar, adjoint(xp, x))  # of op(A)
     return _read(xp, _op(xp, op_bar, trans), lower, unit_diagonal), b_bar
 
 

@@ -1,0 +1,126 @@
+"""What is timed: a row for each operation with how its inputs are drawn and how each rival computes it.
+
+A rival's function takes the rival's module (of autograd `autograd.numpy`) and the inputs, and returns what matkern's
+does. None: the rival does not have the operation, or not its derivative, or not for batches.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+import matkern as mk
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    op: str
+    draw: Callable  # (rng, batch, n, dtype) -> a tuple of inputs; their precision does not matter
+    torch: Callable
+    jax: Callable
+    autograd: Callable | None = None
+    options: dict = field(default_factory=dict)  # of matkern's operation
+    variant: str = ""
+
+    @property
+    def name(self):
+        return self.op + self.variant
+
+
+def normal(rng, shape, dtype):
+    x = rng.standard_normal(shape)
+    return x + 1j * rng.standard_normal(shape) if np.dtype(dtype).kind == "c" else x
+
+
+def hermitian(rng, batch, n, dtype, least=-1.0):
+    """Eigenvalues evenly spaced from `least` to 3: even for large n no two are so close that rounding matters."""
+    v = np.linalg.qr(normal(rng, (batch, n, n), dtype)).Q
+    return (v * np.linspace(least, 3, n)) @ v.conj().swapaxes(-1, -2)
+
+
+def positive(*args):
+    return hermitian(*args, least=1.0)
+
+
+def lower(*args):
+    return np.linalg.cholesky(positive(*args))
+
+
+def general(rng, batch, n, dtype):
+    """Close to a permutation: well conditioned, and rounding cannot make contenders choose different pivots."""
+    return (2 * np.eye(n) + normal(rng, (batch, n, n), dtype) / (4 * np.sqrt(n)))[:, rng.permutation(n)]
+
+
+def one(matrix):
+    return lambda *args: (matrix(*args),)
+
+
+def factored(*args):
+    return mk.lu_factor(general(*args))
+
+
+def with_rhs(draw, columns=None):
+    return lambda rng, batch, n, dtype: (*draw(rng, batch, n, dtype), normal(rng, (batch, n, columns or n), dtype))
+
+
+SOLVE = Case(
+    "solve",
+    with_rhs(one(general)),
+    autograd=lambda np, a, b: np.linalg.solve(a, b),
+    torch=lambda torch, a, b: torch.linalg.solve(a, b),
+    jax=lambda jax, a, b: jax.numpy.linalg.solve(a, b),
+)
+
+CASES = [
+    Case(
+        "cholesky",
+        one(positive),
+        autograd=lambda np, a: np.linalg.cholesky(a),
+        torch=lambda torch, a: torch.linalg.cholesky(a),
+        jax=lambda jax, a: jax.numpy.linalg.cholesky(a),
+    ),
+    Case(
+        "solve_triangular",
+        with_rhs(one(lower)),
+        torch=lambda torch, a, b: torch.linalg.solve_triangular(a, b, upper=False),
+        jax=lambda jax, a, b: jax.scipy.linalg.solve_triangular(a, b, lower=True),
+        options={"lower": True},
+    ),
+    SOLVE,
+    replace(SOLVE, draw=with_rhs(one(general), columns=1), variant="_1rhs"),
+    Case(
+        "lu_factor",
+        one(general),
+        torch=lambda torch, a: torch.linalg.lu_factor(a),
+        jax=lambda jax, a: jax.scipy.linalg.lu_factor(a),
+    ),
+    Case(
+        "lu",
+        one(general),
+        torch=lambda torch, a: torch.linalg.lu(a),
+        jax=lambda jax, a: jax.vmap(jax.scipy.linalg.lu)(a),
+    ),
+    Case(
+        "lu_solve",
+        with_rhs(factored),
+        torch=lambda torch, lu, piv, b: torch.linalg.lu_solve(lu, piv + 1, b),  # counts pivots from 1
+        jax=lambda jax, lu, piv, b: jax.scipy.linalg.lu_solve((lu, piv), b),
+    ),
+    Case(
+        "eigh",
+        one(hermitian),
+        autograd=lambda np, a: np.linalg.eigh(a),
+        torch=lambda torch, a: torch.linalg.eigh(a),
+        jax=lambda jax, a: jax.numpy.linalg.eigh(a),
+    ),
+    Case(
+        "eigvalsh",
+        one(hermitian),
+        autograd=lambda np, a: np.linalg.eigh(a)[0],  # its eigvalsh has no derivative
+        torch=lambda torch, a: torch.linalg.eigvalsh(a),
+        jax=lambda jax, a: jax.numpy.linalg.eigvalsh(a),
+    ),
+]
+
+if differ := mk.OPS.keys() ^ {case.op for case in CASES}:
+    raise LookupError(f"bench/cases.py and matkern.OPS do not have the same operations: {', '.join(sorted(differ))}")

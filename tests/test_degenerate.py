@@ -1,0 +1,135 @@
+"""Repeated eigenvalues and free phases: what has a derivative has it, and what has none says so."""
+
+import numpy as np
+import pytest
+from numpy.linalg import LinAlgError
+from samples import DTYPES, adjoint, assert_near, hermitian, normal, positive
+
+import matkern as mk
+
+
+def repeated(rng, dtype, values=(1, 1, 1, 2, 3)):
+    q, _ = np.linalg.qr(normal(rng, (len(values), len(values)), dtype))
+    a = (q * np.array(values)) @ adjoint(q)
+    return ((a + adjoint(a)) / 2).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["eigh", "eigvalsh"])
+def test_losses_of_the_eigenvalues_alone_are_always_finite(rng, dtype, name):
+    """trace(A^2) = sum w^2 has the gradient 2 A, repeated or not."""
+    for a in (repeated(rng, dtype), np.eye(4, dtype=dtype), np.zeros((3, 3), dtype)):
+        y, pull = mk.vjp(name, a)
+        w = y if name == "eigvalsh" else y.eigenvalues
+        for g in (2 * w,) if name == "eigvalsh" else ((2 * w, None), (2 * w, np.zeros_like(a))):
+            assert_near(pull(g)[0], 2 * a)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_losses_of_eigenspaces_have_their_gradient(rng, dtype):
+    """The projector P onto the space of a threefold eigenvalue: <m, P> has the derivative <m, sum over the other
+    spaces of (P A_dot P_k + P_k A_dot P) / (w - w_k)> (Kato, Perturbation Theory for Linear Operators, II.2.1)."""
+    a = repeated(rng, dtype)
+    (_, v), pull = mk.vjp("eigh", a)
+    m = normal(rng, a.shape, dtype)
+    m = m + adjoint(m)
+    v_bar = 2 * m @ v
+    v_bar[:, 3:] = 0
+    p, rest = (
+        v[:, :3] @ adjoint(v[:, :3]),
+        [(v[:, k : k + 1] @ adjoint(v[:, k : k + 1]), w) for k, w in ((3, 2), (4, 3))],
+    )
+    want = sum((p @ m @ pk + pk @ m @ p) / (1 - w) for pk, w in rest)
+    assert_near(pull((None, v_bar))[0], want)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_policies(rng, dtype):
+    a = repeated(rng, dtype)
+    (w, v), pull = mk.vjp("eigh", a)
+    v_bar = normal(rng, v.shape, dtype)
+    v_bar -= 1j * (v.conj() * v_bar).sum(0).imag * v if v_bar.dtype.kind == "c" else 0
+    assert np.isnan(pull((None, v_bar))[0]).all()
+    assert np.isnan(mk.jvp("eigh", (a,), (v_bar,))[1].eigenvectors).all()
+    for call in (
+        lambda **o: mk.eigh_vjp(w, v, None, v_bar, **o),
+        lambda **o: mk.eigh_jvp(w, v, v_bar, **o)[1],
+    ):
+        with pytest.raises(LinAlgError, match="the matrix has repeated eigenvalues"):
+            call(degenerate="raise")
+        assert np.isnan(call(degenerate="raise", on_error="nan")).all()
+        assert np.isfinite(call(degenerate="zero")).all()
+    # zero: as if the pairs of repeated ones were not there
+    m = adjoint(v) @ v_bar
+    gap = w[None, :] - w[:, None]
+    pairs = np.abs(gap) > 0.5
+    x = np.where(pairs, (m - adjoint(m)) / 2 / np.where(pairs, gap, 1), 0)
+    assert_near(mk.eigh_vjp(w, v, None, v_bar, degenerate="zero"), v @ x @ adjoint(v))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_threshold_of_repetition(dtype):
+    """16 n eps max|w|, as the docstring says: half of it counts as repeated, twice of it does not."""
+    eps, n = np.finfo(dtype).eps, 2
+    bound = 16 * n * eps * 2.0
+    v_bar = np.array([[0, 1], [0, 0]], dtype)
+    for factor, is_repeated in ((0.5, True), (2, False)):
+        w = np.array([2 - factor * bound, 2], dtype)
+        got = mk.eigh_vjp(w, np.eye(2, dtype=dtype), None, v_bar)
+        assert np.isnan(got).all() == is_repeated
+        if not is_repeated:
+            assert_near(got[0, 1], np.array(0.5 / (w[1] - w[0]), dtype), multiple=4)
+
+
+def test_the_threshold_of_a_numerator():
+    """16 n eps |V_bar| in the Frobenius norm; V_bar has norm 1 but for the part in question."""
+    eps, n = np.finfo(float).eps, 3
+    for factor, is_nan in ((0.5, False), (2, True)):
+        v_bar = np.zeros((3, 3))
+        v_bar[2, 2], v_bar[0, 1] = 1, 2 * factor * 16 * n * eps  # the numerator is half of that
+        assert np.isnan(mk.eigh_vjp(np.array([1.0, 1, 2]), np.eye(3), None, v_bar)).any() == is_nan
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_gauge(rng, dtype):
+    a = hermitian(rng, (3,), 4, dtype)
+    (_, v), pull = mk.vjp("eigh", a)
+    good = normal(rng, v.shape, dtype)
+    good -= 1j * (v.conj() * good).sum(-2, keepdims=True).imag * v
+    bad = good.copy()
+    bad[1] += 0.1j * v[1]
+    with pytest.raises(ValueError, match=r"matrix \[1\] of the batch has a loss that depends on the phases"):
+        pull((None, bad))
+    _, pull_ignore = mk.vjp("eigh", a, gauge="ignore")
+    assert_near(pull_ignore((None, bad))[0], pull((None, good))[0])
+    _, pull_nan = mk.vjp("eigh", a, on_error="nan")
+    got = pull_nan((None, bad))[0]
+    assert np.isnan(got[1]).all()
+    assert_near(got[[0, 2]], pull((None, good))[0][[0, 2]])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 30, 200])
+def test_rounding_in_a_loss_without_phases_is_within_the_gauge_bound(rng, dtype, n):
+    """A loss of |V|^4 has no phase: its cotangent, computed in the precision at hand, passes the default."""
+    a = hermitian(rng, (2,), n, dtype)
+    (_, v), pull = mk.vjp("eigh", a)
+    assert np.isfinite(pull((None, 4 * np.abs(v) ** 2 * v))[0]).all()
+
+
+def test_real_eigenvectors_have_no_phase(rng):
+    a = hermitian(rng, (), 4, "float64")
+    _, pull = mk.vjp("eigh", a)
+    assert np.isfinite(pull((None, normal(rng, (4, 4), "float64")))[0]).all()
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160, 1e300])
+def test_scales_without_overflow(rng, scale):
+    """Norms and thresholds neither overflow nor vanish with the cotangent's scale."""
+    a = repeated(rng, "float64")
+    (_, v), pull = mk.vjp("eigh", a)
+    v_bar = normal(rng, v.shape, "float64")
+    assert np.isnan(pull((None, scale * v_bar))[0]).all()
+    a = positive(rng, (), 5, "float64") + np.diag(np.arange(5.0))
+    _, pull = mk.vjp("eigh", a)
+    assert_near(pull((None, scale * v_bar))[0] / scale, pull((None, v_bar))[0])

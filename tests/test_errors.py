@@ -1,0 +1,230 @@
+"""What cannot be computed: which exception, what it says, and what becomes of the other matrices."""
+
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from numpy.linalg import LinAlgError
+from samples import general, hermitian, positive
+
+import matkern as mk
+
+CALLS = {  # a matrix that fails the operation, and calls of it
+    "cholesky": (-np.eye(4), mk.cholesky),
+    "solve": (np.ones((4, 4)), lambda a, **o: mk.solve(a, np.ones((4, 1)), **o)),
+    "solve pos": (-np.eye(4), lambda a, **o: mk.solve(a, np.ones((4, 1)), assume_a="pos", **o)),
+    "solve_triangular": (np.triu(np.ones((4, 4)), 1), lambda a, **o: mk.solve_triangular(a, np.ones((4, 1)), **o)),
+    "lu_solve": (np.ones((4, 4)), lambda a, **o: mk.lu_solve(*mk.lu_factor(a), np.ones((4, 1)), **o)),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+class TestOneBadMatrix:
+    def test_raises_with_index_and_count(self, rng, name):
+        bad, call = CALLS[name]
+        a = positive(rng, (3, 5), 4, "float64")
+        with pytest.raises(LinAlgError, match=r"the matrix is (singular|not positive definite)"):
+            call(bad)
+        a[1, 2] = bad
+        with pytest.raises(
+            LinAlgError, match=r"matrix \[1, 2\] of the batch is (singular|not positive definite)[^(]*; on_error"
+        ):
+            call(a)
+        a[2, 0] = bad
+        with pytest.raises(LinAlgError, match=r"matrix \[1, 2\].*\(2 of 15 matrices failed\)"):
+            call(a)
+
+    def test_nan_on_request_and_the_others_are_right(self, rng, name):
+        bad, call = CALLS[name]
+        a = positive(rng, (200,), 4, "float64")
+        want = call(a)
+        some = [0, 7, 113, 199]
+        a[some] = bad
+        got = call(a, on_error="nan")
+        assert np.isnan(got[some]).all()
+        others = np.setdiff1d(np.arange(200), some)
+        np.testing.assert_array_equal(got[others], want[others])
+
+    def test_a_matrix_with_nan_is_no_error(self, rng, name):
+        _, call = CALLS[name]
+        a = positive(rng, (3,), 4, "float64")
+        want = call(a)
+        a[1] = np.nan
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            got = call(a)
+        assert np.isnan(got[1][np.tril_indices(4)] if name == "cholesky" else got[1]).all()
+        np.testing.assert_array_equal(got[[0, 2]], want[[0, 2]])
+
+
+def test_nan_where_it_is_not_read_does_not_hide_an_error():
+    a = -np.eye(3)
+    a[0, 2] = np.nan
+    with pytest.raises(LinAlgError, match="not positive definite"):
+        mk.cholesky(a)
+    np.testing.assert_array_equal(mk.cholesky(-a + np.triu(np.full((3, 3), np.nan), 1)), np.eye(3))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+def test_eigh_of_nan_or_infinity_is_nan(rng, value, dtype):
+    a = hermitian(rng, (3,), 4, dtype)
+    want = mk.eigh(a)
+    a[1, 2, 1] = value
+    got = mk.eigh(a)
+    for x, y in zip(got, want, strict=True):
+        assert np.isnan(x[1]).all()
+        np.testing.assert_array_equal(x[[0, 2]], y[[0, 2]])
+    assert np.isnan(mk.eigvalsh(a)[1]).all()
+    assert np.isfinite(mk.eigvalsh(a, UPLO="U")).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["cholesky", "lu_factor", "lu", "solve", "solve_triangular", "lu_solve", "eigh", "eigvalsh"]
+)
+def test_nan_in_one_matrix_leaves_the_derivatives_of_the_others_alone(rng, name):
+    a = positive(rng, (3,), 4, "float64")
+    b = rng.standard_normal((3, 4, 2))
+
+    def gradient(a, nan):
+        inputs = (a, b) if name.startswith("solve") else (*mk.lu_factor(a), b) if name == "lu_solve" else (a,)
+        y, pull = mk.vjp(name, *inputs)
+        ys = y if isinstance(y, tuple) else (y,)
+        names = mk.OPS[name].differentiable_outputs
+        g = tuple(np.ones(x.shape) if n in names else None for n, x in zip(mk.OPS[name].outputs, ys, strict=True))
+        (_, _, *_), bars = ys * 2, pull(g if len(g) > 1 else g[0])
+        assert not nan or np.isnan(bars[0][1]).any()
+        return bars[0][[0, 2]]
+
+    want = gradient(a, False)
+    a[1, 1, 0] = a[1, 0, 1] = np.nan
+    np.testing.assert_array_equal(gradient(a, True), want)
+
+
+def test_lu_without_a_derivative(rng):
+    """A zero pivot that is not the last leaves no derivative; a last one does no harm."""
+    a = general(rng, (3,), 4, "float64")
+    a[1, :, 1] = 0
+    lu, piv = mk.lu_factor(a)
+    with pytest.raises(LinAlgError, match=r"matrix \[1\] of the batch has a zero pivot"):
+        mk.lu_factor_vjp(lu, piv, np.ones((4, 4)))
+    with pytest.raises(LinAlgError, match=r"matrix \[1\] of the batch has a zero pivot"):
+        mk.lu_jvp(*mk.lu(a), np.ones((4, 4)))
+    _, pull = mk.vjp("lu_factor", a, on_error="nan")
+    bar = pull((np.ones((4, 4)), None))[0]
+    assert np.isnan(bar[1]).all() and np.isfinite(bar[[0, 2]]).all()
+    singular = np.array([[1.0, 2.0], [2.0, 4.0]])
+    lu, piv = mk.lu_factor(singular)
+    assert lu[1, 1] == 0
+    assert np.isfinite(mk.lu_factor_vjp(lu, piv, np.ones((2, 2)))).all()
+    # of the last pivot u = a_01 - a_11 a_00 / a_10 with the rows as they are: row 1 was moved up
+    np.testing.assert_allclose(mk.lu_factor_vjp(lu, piv, np.diag([0.0, 1.0])), [[-2, 1], [1, -0.5]], rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: mk.cholesky(np.ones((2, 3))),
+            ValueError,
+            r"a must be square in its last two axes, got shape \(2, 3\)",
+        ),
+        (lambda: mk.cholesky(np.ones(3)), ValueError, r"a\(n,n\) needs at least 2 dimensions, got shape \(3,\)"),
+        (lambda: mk.cholesky(None), TypeError, "a must be an array, got None"),
+        (lambda: mk.cholesky(np.eye(2), upper="yes"), ValueError, "upper must be one of False, True, got 'yes'"),
+        (
+            lambda: mk.cholesky(np.eye(2), on_error="ignore"),
+            ValueError,
+            "on_error must be 'raise' or 'nan', got 'ignore'",
+        ),
+        (
+            lambda: mk.solve(np.eye(3), np.ones((2, 2))),
+            ValueError,
+            r"b\(n,k\?\) has shape \(2, 2\), but n = 3 of a\(n,n\)",
+        ),
+        (
+            lambda: mk.solve(np.ones((2, 3, 3)), np.ones((4, 3, 1))),
+            ValueError,
+            r"do not broadcast: \(2,\) of a, \(4,\) of b",
+        ),
+        (lambda: mk.solve(np.eye(3), np.ones(3), trans="X"), ValueError, "trans must be one of 'N', 'T', 'C', got 'X'"),
+        (lambda: mk.eigh(np.eye(2), UPLO=["L"]), ValueError, "UPLO must be one of 'L', 'U'"),
+        (
+            lambda: mk.cholesky_vjp(np.eye(3), np.ones((2, 2))),
+            ValueError,
+            r"L_bar\(n,n\) has shape \(2, 2\), but n = 3 of L",
+        ),
+        (lambda: mk.eigh_vjp(np.ones(2) * 1j, np.eye(2), None, None), TypeError, "eigenvalues must be real"),
+        (
+            lambda: mk.lu_solve(np.eye(2), [0.0, 1.0], np.ones(2)),
+            TypeError,
+            "piv has dtype float64; integers are needed",
+        ),
+        (lambda: mk.lu_solve(np.eye(2), [0, 2], np.ones(2)), ValueError, "row interchanges that are not"),
+        (lambda: mk.lu_solve(np.eye(2), [-1, 0], np.ones(2)), ValueError, "piv must hold integers from 0"),
+        (lambda: mk.lu_solve(np.eye(2), [0, 2**32], np.ones(2)), ValueError, "piv must hold integers from 0"),
+        (lambda: mk.lu_factor_vjp(np.eye(3), np.arange(2), np.eye(3)), ValueError, "call for min = 3"),
+        (
+            lambda: mk.lu_vjp(np.ones((2, 2)), np.eye(2), np.eye(2), None, None),
+            ValueError,
+            "row interchanges that are not",
+        ),
+        (lambda: mk.vjp("choleski", np.eye(2)), ValueError, "unknown operation 'choleski'; matkern has cholesky, "),
+        (lambda: mk.vjp("solve", np.eye(2)), TypeError, r"solve takes 2 inputs \(a, b\), got 1"),
+        (
+            lambda: mk.vjp("cholesky", np.eye(2), lower=True),
+            TypeError,
+            "no option 'lower'; it has upper, triangle, on_error",
+        ),
+        (
+            lambda: mk.vjp("cholesky", np.eye(2), triangle="X"),
+            ValueError,
+            "triangle must be one of None, 'L', 'U', got 'X'",
+        ),
+        (
+            lambda: mk.vjp("cholesky", np.eye(2))[1](np.ones(3)),
+            ValueError,
+            r"cotangent of L has shape \(3,\), which does not",
+        ),
+        (lambda: mk.vjp("cholesky", np.eye(2))[1]("x"), TypeError, "cotangent of L has dtype <U1"),
+        (lambda: mk.vjp("eigh", np.eye(2))[1](np.ones(2)), ValueError, "takes a tuple of 2 cotangents .*, got ndarray"),
+        (lambda: mk.vjp("eigh", np.eye(2))[1]((None,)), ValueError, "takes a tuple of 2 cotangents .*, got 1"),
+        (lambda: mk.vjp("lu_factor", np.eye(2))[1]((None, np.ones(2))), ValueError, "piv has no derivative"),
+        (lambda: mk.jvp("cholesky", np.eye(2), np.eye(2)), TypeError, "inputs must be a tuple or a list, got ndarray"),
+        (
+            lambda: mk.jvp("solve", (np.eye(2), np.ones(2)), (None,)),
+            ValueError,
+            "2 inputs need as many tangents, got 1",
+        ),
+        (lambda: mk.jvp("cholesky", (np.eye(2),), (np.ones(3),)), ValueError, r"tangent of a has shape \(3,\)"),
+    ],
+)
+def test_messages(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_sizes_beyond_32_bits_are_refused():
+    """Views without memory of their own: nothing is allocated before the refusal."""
+    huge = np.broadcast_to(np.float32(1), (40000, 40000))
+    with pytest.raises((ValueError, MemoryError), match=r"too large for the 32-bit integers|allocate"):
+        mk.eigvalsh(huge)
+    with pytest.raises((ValueError, MemoryError), match=r"too large for the 32-bit integers|allocate"):
+        mk.solve_triangular(np.ones((1, 1)), np.broadcast_to(np.float32(1), (1, 2**31)), out=None)
+
+
+def test_infinity_never_hangs():
+    code = """
+import numpy as np, matkern as mk
+for name in mk.OPS:
+    for dtype in "fdFD":
+        a = np.eye(5, dtype=dtype) * 2
+        a[0, 0] = np.inf
+        b = np.ones((5, 2), dtype)
+        inputs = {1: (a,), 2: (a, b), 3: (a, np.arange(5), b)}[len(mk.OPS[name].inputs)]
+        mk.vjp(name, *inputs, on_error="nan")
+        mk.jvp(name, inputs, [x if x.dtype.kind in "fc" else None for x in inputs], on_error="nan")
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)

@@ -1,0 +1,203 @@
+"""Pushforwards: against the plain formula, differences, and high precision; and as adjoints of the pullbacks."""
+
+import mpmath
+import numpy as np
+import pytest
+from samples import (
+    DTYPES,
+    SAMPLES,
+    WIDE,
+    adjoint,
+    assert_near,
+    draw_cotangents,
+    draw_tangents,
+    forward,
+    inner,
+    normal,
+    pullback,
+)
+
+import matkern as mk
+
+
+def pushed(sample, inputs, tangents):
+    _, dots = mk.jvp(sample.name, inputs, tangents, **sample.options)
+    return dict(zip(sample.op.outputs, dots if isinstance(dots, tuple) else (dots,), strict=True))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 7, 40, 100])
+@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+def test_formula(rng, sample, n, dtype):
+    inputs = sample.draw(rng, (2,), n, dtype)
+    outputs = forward(sample, inputs)
+    tangents = draw_tangents(rng, sample, inputs)
+    got = pushed(sample, inputs, tangents)
+    double = [x.astype(WIDE[dtype]) if x.dtype.kind in "fc" else x for x in inputs]
+    wide = [y.astype(np.result_type(y.dtype, np.float64)) if y.dtype.kind in "fc" else y for y in outputs.values()]
+    want = iter(sample.op.jvp_formula(np, *double, *wide, *[t for t in tangents if t is not None], **sample.options))
+    for name, y in outputs.items():
+        assert got[name].dtype == y.dtype
+        if name in sample.op.differentiable_outputs:
+            assert_near(got[name], next(want))
+        else:
+            assert (got[name] == 0).all()
+
+
+def aligned(outputs, reference):
+    """Turn eigenvectors to the phases of others, as the pushforward's gauge v_i^H v_dot_i = 0 has it."""
+    if "eigenvectors" in outputs:
+        v = outputs["eigenvectors"]
+        along = (reference["eigenvectors"].conj() * v).sum(-2, keepdims=True)
+        outputs["eigenvectors"] = v * (along.conj() / np.abs(along))
+    return outputs
+
+
+def entries_read(sample, tangents):
+    """What a change of the whole array changes of what the operation reads, when a tangent counts by a triangle."""
+    triangle = sample.options.get("triangle")
+    if sample.name not in ("cholesky", "eigh", "eigvalsh"):
+        return tangents
+    (t,) = tangents
+    if triangle is None:
+        return [(t + adjoint(t)) / 2]
+    part = np.tril(t, -1) if triangle == "L" else np.triu(t, 1)
+    return [part + adjoint(part) + np.eye(t.shape[-1]) * t.real]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+@pytest.mark.parametrize("sample", [s for s in SAMPLES if s.name != "lu_solve"], ids=str)
+def test_differences(rng, sample, dtype):
+    """Central differences: with a step of eps^(1/3) they are right to about eps^(2/3) of the values, 4e-11."""
+    inputs = sample.draw(rng, (2,), 6, dtype)
+    tangents = draw_tangents(rng, sample, inputs)
+    got = pushed(sample, inputs, tangents)
+    moves = entries_read(sample, tangents)
+    if sample.options.get("assume_a") == "pos":
+        moves = [(moves[0] + adjoint(moves[0])) / 2, moves[1]]
+    reference, h = forward(sample, inputs), np.finfo(float).eps ** (1 / 3)
+    plus, minus = (
+        aligned(forward(sample, [x + s * h * t for x, t in zip(inputs, moves, strict=True)]), reference)
+        for s in (1, -1)
+    )
+    for name in sample.op.differentiable_outputs:
+        assert_near(got[name], (plus[name] - minus[name]) / (2 * h), multiple=1, eps=1e-9)
+
+
+def test_differences_of_lu_solve(rng):
+    a, b = normal(rng, (5, 5), "float64") + 5 * np.eye(5), normal(rng, (5, 2), "float64")
+    lu, piv = mk.lu_factor(a)
+    t, s, h = normal(rng, (5, 5), "float64"), normal(rng, (5, 2), "float64"), 6e-6
+    _, dot = mk.jvp("lu_solve", (lu, piv, b), (t, None, s))
+    plus, minus = (mk.lu_solve(lu + e * h * t, piv, b + e * h * s) for e in (1, -1))
+    assert_near(dot, (plus - minus) / (2 * h), multiple=1, eps=1e-9)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 3, 30, 70])
+@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+def test_adjoint(rng, sample, n, dtype):
+    """<g, J t> = <J* g, t> for any tangent, to rounding of the terms of the sums."""
+    inputs = sample.draw(rng, (2,), n, dtype)
+    g = draw_cotangents(rng, sample, forward(sample, inputs))
+    tangents = draw_tangents(rng, sample, inputs)
+    dots = pushed(sample, inputs, tangents)
+    bars = pullback(sample, inputs, g)
+    names = sample.op.differentiable_outputs
+    left = inner([g[m] for m in names], [dots[m] for m in names])
+    right = inner(bars, tangents)
+    size = sum(np.abs(g[m] * dots[m]).sum() for m in names) + sum(
+        np.abs(x * t).sum() for x, t in zip(bars, tangents, strict=True) if t is not None
+    )
+    assert abs(left - right) <= 20 * n * np.finfo(dtype).eps * size
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+def test_stacked_and_missing_tangents(rng, sample):
+    inputs = sample.draw(rng, (3,), 4, "float64")
+    many = [draw_tangents(rng, sample, inputs) for _ in range(2)]
+    stacked = [None if t[0] is None else np.stack(t) for t in zip(*many, strict=True)]
+    got = pushed(sample, inputs, stacked)
+    singles = [pushed(sample, inputs, t) for t in many]
+    for name in sample.op.differentiable_outputs:
+        np.testing.assert_array_equal(got[name], np.stack([s[name] for s in singles]))
+    none = pushed(sample, inputs, [None] * len(inputs))
+    for i, t in enumerate(many[0]):
+        if t is not None:
+            alone = pushed(sample, inputs, [t if j == i else None for j in range(len(inputs))])
+            zeros = pushed(
+                sample,
+                inputs,
+                [t if j == i else None if u is None else np.zeros_like(u) for j, u in enumerate(many[0])],
+            )
+            for name in sample.op.differentiable_outputs:
+                assert_near(alone[name], zeros[name])
+    assert all((y == 0).all() for y in none.values())
+
+
+# ---- where double precision cannot judge
+
+
+def hilbert(n):
+    """Condition 5e5 at n = 5, 1.5e7 at 6."""
+    return np.array([[1 / (i + j + 1) for j in range(n)] for i in range(n)])
+
+
+def mp_derivative(function, matrices, tangents):
+    """The derivative along the tangents, by differences of a step that 60 digits make exact to 20."""
+    h = mpmath.mpf(10) ** -25
+    a = function(
+        [mpmath.matrix(m.tolist()) + h * mpmath.matrix(t.tolist()) for m, t in zip(matrices, tangents, strict=True)]
+    )
+    b = function(
+        [mpmath.matrix(m.tolist()) - h * mpmath.matrix(t.tolist()) for m, t in zip(matrices, tangents, strict=True)]
+    )
+    return np.array(((a - b) / (2 * h)).tolist(), dtype=float)
+
+
+@pytest.fixture
+def digits():
+    with mpmath.workdps(60):
+        yield
+
+
+@pytest.mark.usefixtures("digits")
+@pytest.mark.parametrize("n", [4, 6])
+class TestHighPrecision:
+    """Ill-conditioned matrices: a derivative of a factor or a solution is good to c n eps cond^2 at worst, as two
+    inverses enter it; the tests ask for a tenth of that."""
+
+    @staticmethod
+    def assert_good(got, want, cond):
+        assert np.abs(got - want).max() / np.abs(want).max() <= 0.1 * np.finfo(float).eps * cond**2
+
+    def test_cholesky(self, rng, n):
+        a, t = hilbert(n), rng.standard_normal((n, n))
+        t = t + t.T
+        want = mp_derivative(lambda ms: mpmath.cholesky(ms[0]), [a], [t])
+        self.assert_good(mk.jvp("cholesky", (a,), (t,))[1], want, np.linalg.cond(a))
+
+    def test_solve(self, rng, n):
+        a, b, t, s = hilbert(n), np.ones((n, 1)), rng.standard_normal((n, n)), rng.standard_normal((n, 1))
+        want = mp_derivative(lambda ms: mpmath.lu_solve(*ms), [a, b], [t, s])
+        self.assert_good(mk.jvp("solve", (a, b), (t, s))[1], want, np.linalg.cond(a))
+
+
+@pytest.mark.usefixtures("digits")
+def test_nearly_repeated_eigenvalues(rng):
+    """Eigenvalues 1e-6 apart: V_dot is about 1e6, and good to eps / gap."""
+    n, gap = 4, 1e-6
+    q, _ = np.linalg.qr(rng.standard_normal((n, n)))
+    a = q @ np.diag([1, 1 + gap, 2, 3]) @ q.T
+    a, t = (a + a.T) / 2, rng.standard_normal((n, n))
+    t = t + t.T
+    w, v = mk.eigh(a)
+
+    def projector(ms):  # of the first eigenvector: it has no sign
+        _, vectors = mpmath.eigsy(ms[0])
+        return vectors[:, 0] * vectors[:, 0].T
+
+    want = mp_derivative(projector, [a], [t])
+    _, v_dot = mk.eigh_jvp(w, v, t)
+    got = np.outer(v_dot[:, 0], v[:, 0]) + np.outer(v[:, 0], v_dot[:, 0])
+    assert np.abs(got - want).max() / np.abs(want).max() <= 100 * n * np.finfo(float).eps / gap

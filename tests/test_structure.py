@@ -1,0 +1,109 @@
+"""The project's shape: each operation has its parts, and what the documentation says runs."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from samples import SAMPLES
+
+import matkern as mk
+
+ROOT = Path(__file__).parents[1]
+MODULES = ["matkern", *(f"matkern.{m.name}" for m in pkgutil.walk_packages(mk.__path__) if m.name != "__main__")]
+PUBLIC = {name: getattr(mk, name) for name in mk.__all__ if callable(getattr(mk, name))}
+
+
+@pytest.mark.parametrize("op", mk.OPS.values(), ids=lambda op: op.name)
+class TestOperation:
+    def test_has_public_functions(self, op):
+        assert getattr(mk, op.name) is op.function
+        assert callable(getattr(mk, f"{op.name}_vjp")) and callable(getattr(mk, f"{op.name}_jvp"))
+
+    def test_has_a_source_of_the_same_stem(self, op):
+        stem = op.function.__module__.rsplit(".", 1)[1]
+        assert (ROOT / "src" / f"{stem}.pyx").is_file() and (ROOT / "matkern" / "ops" / f"{stem}.py").is_file()
+
+    def test_has_samples(self, op):
+        assert any(s.name == op.name for s in SAMPLES)
+
+    def test_has_a_benchmark(self, op):
+        assert f'"{op.name}"' in (ROOT / "bench" / "cases.py").read_text()
+
+    def test_names_agree(self, op):
+        """The names of a record's operands are what everything is derived from."""
+        known = op.forward.inputs + op.forward.outputs
+        assert set(op.outputs) <= set(op.forward.outputs)
+        assert set(op.saved) <= set(known)
+        assert {n[:-4] for n in op.pullback.inputs if n.endswith("_bar")} <= set(known)
+        assert {f"{n}_bar" for n in op.differentiable_inputs} == set(op.pullback.outputs)
+        assert {n for n in op.pushforward.inputs if not n.endswith("_dot")} <= set(known)
+        assert {n[:-4] for n in op.pushforward.inputs if n.endswith("_dot")} == set(op.differentiable_inputs)
+        assert {f"{n}_dot" for n in op.differentiable_outputs} <= set(op.pushforward.outputs)
+
+    def test_options_are_covered_by_samples(self, op):
+        for option, values in op.options.items():
+            if option in ("degenerate", "gauge"):  # policies, in test_degenerate.py
+                continue
+            drawn = {s.options.get(option, values[0]) for s in SAMPLES if s.name == op.name}
+            assert drawn == set(values) or (op.name, option) == ("eigvalsh", "triangle")
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_docstring(name):
+    """numpydoc's sections, and every parameter by its name."""
+    doc = inspect.getdoc(PUBLIC[name])
+    assert doc.split("\n")[0].endswith(".")
+    assert "Examples\n--------" in doc
+    for parameter in inspect.signature(PUBLIC[name]).parameters:
+        assert parameter in doc
+    if name.endswith(("_vjp", "_jvp")):
+        assert "Notes\n-----" in doc and "Raises\n------" in doc and "shape (..., " in doc
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_doctests(module):
+    results = doctest.testmod(importlib.import_module(module))
+    assert results.failed == 0
+
+
+def test_the_checkout_does_not_shadow_the_installed_package():
+    code = "import matkern, matkern.op; print(matkern.__file__); print(matkern.op.__file__)"
+    for option in ((), ("-P",)):
+        run = subprocess.run(
+            [sys.executable, *option, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        for path in run.stdout.split():
+            assert ROOT not in Path(path).parents
+
+
+def test_import_is_light():
+    code = """
+import sys, matkern
+heavy = {"autograd", "torch", "jax", "tensorflow", "pytensor", "dask", "matplotlib", "rich", "statsmodels", "pandas"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_no_compiled_module_brings_a_runtime_of_its_own():
+    """Neither an OpenMP runtime nor a BLAS of ours: SciPy's is the one."""
+    for path in Path(mk.__file__).parent.glob("kernels/*.so"):
+        linked = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout
+        assert not any(name in linked for name in ("gomp", "libomp", "openblas", "blas", "lapack")), linked
+
+
+def test_show_config(capsys):
+    mk.show_config()
+    printed = capsys.readouterr().out
+    config = mk.show_config(mode="dicts")
+    for key, value in config.items():
+        assert f"{key}:" in printed and str(value) in printed
+    assert config["numpy"] == np.__version__ and config["blas integers"] == 32
+    with pytest.raises(ValueError, match="mode must be 'stdout' or 'dicts', got 'json'"):
+        mk.show_config(mode="json")

@@ -1,0 +1,152 @@
+"""Threads: the same bits, BLAS's own left as they were, forks, calls from several Python threads."""
+
+import concurrent.futures
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from samples import SAMPLES, draw_cotangents, forward, general, positive, pullback
+
+import matkern as mk
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    before = mk.get_num_threads()
+    mk.set_num_threads(2)
+    yield
+    mk.set_num_threads(before)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+def test_bits_do_not_depend_on_threads_or_neighbours(rng, sample):
+    inputs = sample.draw(rng, (64,), 24, "float64")
+    g = draw_cotangents(rng, sample, forward(sample, inputs))
+    many = pullback(sample, inputs, g)
+    mk.set_num_threads(1)
+    for a, b in zip(many, pullback(sample, inputs, g), strict=True):
+        np.testing.assert_array_equal(a, b)
+    mk.set_num_threads(2)
+    one = pullback(sample, [x[5:6] for x in inputs], {n: None if x is None else x[5:6] for n, x in g.items()})
+    for a, b in zip(many, one, strict=True):
+        if a is not None:
+            np.testing.assert_array_equal(a[5:6], b)
+
+
+def test_every_broadcast_is_one_parallel_batch(rng):
+    """Each pattern's matrices run on several threads at once, found by who ran: CPU time above elapsed time would be
+    a matter of luck, so the test takes the threads' own clocks."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.fail("needs two CPUs")
+    patterns = [
+        ((4000,), (4000,)),
+        ((2000, 1), (2000, 2)),
+        ((1, 2000), (2, 1)),
+        ((2, 1, 500), (1, 4, 1)),
+        ((4000,), ()),
+    ]
+    for first, second in patterns:
+        a, b = general(rng, first, 32, "float64"), rng.standard_normal((*second, 32, 32))
+        mk.solve(a, b)
+        shares = []
+        for _ in range(5):
+            process, thread = os.times(), time.thread_time()
+            mk.solve(a, b)
+            spent = sum(os.times()[:2]) - sum(process[:2])
+            shares.append((time.thread_time() - thread) / max(spent, 1e-9))
+        assert min(shares) < 0.8, f"{first} with {second}: the calling thread did {min(shares):.0%} of the work"
+
+
+def test_blas_threads_are_left_as_they_were(rng):
+    threads = mk.show_config(mode="dicts")["blas threads"]
+    for shape in ((200, 30, 30), (1, 500, 500), (3, 3)):
+        mk.cholesky(positive(rng, shape[:-2], shape[-1], "float64"))
+        assert mk.show_config(mode="dicts")["blas threads"] == threads
+
+
+def test_calls_from_python_threads(rng):
+    a = positive(rng, (300,), 20, "float64")
+    want = mk.cholesky(a)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for got in pool.map(lambda _: mk.cholesky(a), range(64)):
+            np.testing.assert_array_equal(got, want)
+    threads = mk.show_config(mode="dicts")["blas threads"]
+    assert threads is None or threads == mk.show_config(mode="dicts")["blas threads"]
+
+
+def test_a_forked_child_computes(rng):
+    code = """
+import os, sys
+import numpy as np, matkern as mk
+mk.set_num_threads(2)
+a = np.broadcast_to(np.eye(40) * 4, (500, 40, 40)).copy()
+want = mk.cholesky(a)
+mk.cholesky(np.eye(600))
+before = mk.show_config(mode="dicts")["blas threads"]
+for _ in range(3):
+    pid = os.fork()
+    if pid == 0:
+        good = np.array_equal(mk.cholesky(a), want) and mk.show_config(mode="dicts")["blas threads"] == before
+        grandchild = os.fork()
+        if grandchild == 0:
+            os._exit(not np.array_equal(mk.cholesky(a), want))
+        os._exit(not (good and os.waitpid(grandchild, 0)[1] == 0))
+    assert os.waitpid(pid, 0)[1] == 0
+assert np.array_equal(mk.cholesky(a), want)
+"""
+    subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", code], check=True, timeout=60)
+
+
+def test_a_fork_while_another_thread_computes():
+    code = """
+import os, threading
+import numpy as np, matkern as mk
+mk.set_num_threads(2)
+threads = mk.show_config(mode="dicts")["blas threads"]
+a = np.broadcast_to(np.eye(40) * 4, (200, 40, 40)).copy()
+stop = threading.Event()
+def work():
+    while not stop.is_set():
+        mk.cholesky(a)
+t = threading.Thread(target=work)
+t.start()
+for _ in range(20):
+    pid = os.fork()
+    if pid == 0:
+        mk.cholesky(a)
+        os._exit(mk.show_config(mode="dicts")["blas threads"] != threads)
+    assert os.waitpid(pid, 0)[1] == 0
+stop.set()
+t.join()
+"""
+    subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("threads", "error"),
+    [(0, ValueError), (-1, ValueError), (10**6, ValueError), (1.5, TypeError), (True, TypeError), ("2", TypeError)],
+)
+def test_set_num_threads_refuses(threads, error):
+    with pytest.raises(error, match="set_num_threads: threads must be"):
+        mk.set_num_threads(threads)
+    assert mk.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(("value", "threads"), [("3", 3), ("1", 1)])
+def test_environment(value, threads):
+    code = f"import matkern as mk; assert mk.get_num_threads() == {threads}"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"MATKERN_NUM_THREADS": value})
+
+
+def test_environment_refused():
+    run = subprocess.run(
+        [sys.executable, "-c", "import matkern"],
+        env=os.environ | {"MATKERN_NUM_THREADS": "many"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode and "MATKERN_NUM_THREADS must be an integer from 1 to 1024, got 'many'" in run.stderr

@@ -11,6 +11,11 @@ from contenders import INSTALLED, sample
 
 import matkern as mk
 
+try:
+    from threadpoolctl import threadpool_info
+except ImportError:
+    threadpool_info = list  # of nothing
+
 GRID = "10000x2,10000x4,10000x8,4000x16,1000x32,250x64,60x128,10x256,4x512,1x1024"
 PAUSE = 0.05  # seconds, in which the spinning threads of another library fall asleep
 MEDIANS = pytest.StashKey[dict]()  # (point, mode) -> contender -> seconds
@@ -65,13 +70,9 @@ def timed(benchmark, request, point, contender):
 
 def about():
     """What the figures depend on besides the machine: versions, BLAS, threads."""
-    config = mk.show_config(mode="dicts") | {name: version(name) for name in INSTALLED}
-    try:
-        from threadpoolctl import threadpool_info
-    except ImportError:
-        return config
     pools = [f"{pool.get('architecture', pool['internal_api'])} x{pool['num_threads']}" for pool in threadpool_info()]
-    return config | {"thread pools": ", ".join(pools)}
+    rivals = {name: version(name) for name in INSTALLED}
+    return mk.show_config(mode="dicts") | rivals | {"thread pools": ", ".join(pools)}
 
 
 def pytest_benchmark_update_machine_info(config, machine_info):
@@ -87,7 +88,7 @@ def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.section("best rival / matkern (medians in us per matrix)")
     write = terminalreporter.write_line
     names = list(dict.fromkeys(name for times in rows.values() for name in times))
-    write(f"{'':<36}{'mode':<18}" + "".join(f"{name:>11}" for name in names) + f"{'ratio':>8}")
+    write(f"{'point':<36}{'mode':<18}" + "".join(f"{name:>11}" for name in names) + f"{'ratio':>8}")
     ratios = {}
     for (point, mode), times in rows.items():
         ratio = min(time for name, time in times.items() if name != "matkern") / times["matkern"]

@@ -1,4 +1,4 @@
-"""From a point of the grid and a contender to functions without arguments, to be timed, and a check of their results."""
+"""From a point of the grid and a contender to functions without arguments, to be timed, and a check of the results."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -210,5 +210,5 @@ def check(point, mode, results):
     _, tangents, expected = sample(point)
     xs, ys = (cotangents(results), results) if mode == "forward" else (tangents, results)
     assert [x.shape for x in xs] == [y.shape for y in ys]
-    rounding = np.sqrt(np.finfo(point.dtype).eps) * sum(np.linalg.norm(x) * np.linalg.norm(y) for x, y in zip(xs, ys))
-    assert abs(inner(xs, ys) - expected[mode]) <= rounding
+    scale = sum(np.linalg.norm(x) * np.linalg.norm(y) for x, y in zip(xs, ys, strict=True))
+    assert abs(inner(xs, ys) - expected[mode]) <= np.sqrt(np.finfo(point.dtype).eps) * scale

@@ -15,9 +15,9 @@ def pytest_generate_tests(metafunc):
         for batch, n in option("grid")
         for dtype in option("dtypes")
         for name in option("contenders")
-        if name == "matkern" or getattr(case, name)
+        if name == "matkern" or (getattr(case, name) and not (name in case.real_only and dtype.startswith("complex")))
     ]
-    metafunc.parametrize("point, contender", pairs, ids=attrgetter("name"))
+    metafunc.parametrize(("point", "contender"), pairs, ids=attrgetter("name"))
 
 
 def test_forward(point, timed):

@@ -25,7 +25,7 @@ class MatkernAutograd(Autograd):
 
 
 def between(*contenders):
-    return pytest.mark.parametrize("point, contender", [(POINT, c) for c in contenders], ids=attrgetter("name"))
+    return pytest.mark.parametrize(("point", "contender"), [(POINT, c) for c in contenders], ids=attrgetter("name"))
 
 
 @between(Matkern, NumPy)

@@ -123,10 +123,6 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     cdef scalar *l = x[0]
     cdef scalar *g = x[2]
     cdef bint upper = option[0]
-    if x[1] is NULL:
-        for i in range(n[0] * n[0]):
-            g[i] = 0
-        return 0
     if upper:
         l = work + GEMMT_SCRATCH
         lower_factor(upper, n[0], x[0], l)
@@ -140,10 +136,6 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     cdef scalar *l = x[0]
     cdef scalar *t = x[2]
     cdef bint upper = option[0]
-    if x[1] is NULL:
-        for i in range(n[0] * n[0]):
-            t[i] = 0
-        return 0
     if upper:
         l = work + n[0] * n[0]
         lower_factor(upper, n[0], x[0], l)

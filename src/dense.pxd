@@ -140,13 +140,16 @@ cdef inline bint zero_on_diagonal(Py_ssize_t n, Py_ssize_t first, scalar *a) noe
 
 
 cdef inline double norm(Py_ssize_t size, scalar *a) noexcept nogil:
-    """The Euclidean norm, scaled by the largest part so that no square overflows."""
+    """The Euclidean norm, scaled by the largest part so that no square overflows; not finite if an entry is not."""
     cdef Py_ssize_t i
     cdef double largest = 0, total = 0, re, im
     for i in range(size):
-        largest = max(largest, fabs(real(a[i])), fabs(imag(a[i])))
-    if largest == 0 or not isfinite(largest):
-        return largest
+        re = fabs(real(a[i])) + fabs(imag(a[i]))
+        if not isfinite(re):
+            return re
+        largest = max(largest, re)
+    if largest == 0:
+        return 0
     for i in range(size):
         re = real(a[i]) / largest
         im = imag(a[i]) / largest

@@ -70,6 +70,17 @@ cdef double repeated_within(Py_ssize_t n, scalar *w) noexcept nogil:
     return REPEATED * n * eps(w) * max(fabs(get_real(w, 0)), fabs(get_real(w, n - 1)))
 
 
+cdef int divide(scalar *numerator, double gap, double apart, double small, int degenerate) noexcept nogil:
+    """numerator := numerator / gap; for repeated eigenvalues zero, or the code of the option's answer."""
+    if not fabs(gap) <= apart:
+        numerator[0] = numerator[0] / gap
+    elif degenerate == ZERO or (fabs(real(numerator[0])) <= small and fabs(imag(numerator[0])) <= small):
+        numerator[0] = 0
+    else:
+        return DEGENERATE_PAIR if degenerate == RAISE else NONFINITE
+    return 0
+
+
 cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
     cdef Py_ssize_t i, j, size = n[0], square = n[0] * n[0]
     cdef scalar *w = x[0]
@@ -80,7 +91,8 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     cdef scalar *m = work + GEMMT_SCRATCH
     cdef scalar *vx = m + square
     cdef scalar numerator
-    cdef double gap, apart, small, level = 0
+    cdef double apart, small, level = 0
+    cdef int code
     if size == 0:
         return 0
     if v_bar is not NULL:
@@ -99,14 +111,9 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
             m[i * size + i] = 0 if w_bar is NULL else <scalar> get_real(w_bar, i)
             for j in range(i):
                 numerator = (m[i * size + j] - conj(m[j * size + i])) / 2
-                gap = get_real(w, j) - get_real(w, i)
-                if fabs(gap) <= apart:
-                    if option[DEGENERATE] != ZERO and not (
-                            fabs(real(numerator)) <= small and fabs(imag(numerator)) <= small):
-                        return DEGENERATE_PAIR if option[DEGENERATE] == RAISE else NONFINITE
-                    numerator = 0
-                else:
-                    numerator = numerator / gap
+                code = divide(&numerator, get_real(w, j) - get_real(w, i), apart, small, option[DEGENERATE])
+                if code:
+                    return code
                 m[i * size + j] = numerator
                 m[j * size + i] = conj(numerator)
         gemm(c'N', c'N', size, size, size, 1, v, size, m, size, 0, vx, size)
@@ -125,13 +132,9 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     cdef scalar *t = work
     cdef scalar *tv = work + square
     cdef scalar numerator
-    cdef double gap, apart, small, diagonal
-    if x[2] is NULL or size == 0:
-        for i in range(size):
-            if w_dot is not NULL:
-                set_real(w_dot, i, 0)
-        if v_dot is not NULL:
-            fill(square, 0, v_dot)
+    cdef double apart, small, diagonal
+    cdef int code
+    if size == 0:
         return 0
     hermitian_lower(option[TRIANGLE], size, <scalar*> x[2], t)
     mirror(size, t)
@@ -152,14 +155,9 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
         t[i * size + i] = 0
         for j in range(i):
             numerator = t[i * size + j]
-            gap = get_real(w, j) - get_real(w, i)
-            if fabs(gap) <= apart:
-                if option[DEGENERATE] != ZERO and not (
-                        fabs(real(numerator)) <= small and fabs(imag(numerator)) <= small):
-                    return DEGENERATE_PAIR if option[DEGENERATE] == RAISE else NONFINITE
-                numerator = 0
-            else:
-                numerator = numerator / gap
+            code = divide(&numerator, get_real(w, j) - get_real(w, i), apart, small, option[DEGENERATE])
+            if code:
+                return code
             t[i * size + j] = numerator
             t[j * size + i] = -conj(numerator)
     gemm(c'N', c'N', size, size, size, 1, v, size, t, size, 0, v_dot, size)

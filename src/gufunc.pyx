@@ -349,11 +349,12 @@ cdef int raise_refusal(str name, Refusal refusal) except *:
 # ---- the Python side
 
 cdef bint foreign(object x):
-    """Whether x brings its own way to apply a ufunc."""
+    """Whether x brings its own way to apply a gufunc. pandas applies one to its blocks, which lie transposed."""
     if cnp.PyArray_CheckExact(x) or isinstance(x, (np.generic, float, int, complex, list, tuple)):
         return False
     override = getattr(type(x), "__array_ufunc__", None)
-    return override is not None and override is not np.ndarray.__array_ufunc__
+    return (override is not None and override is not np.ndarray.__array_ufunc__
+            and type(x).__module__.partition(".")[0] != "pandas")
 
 
 cdef int dtype_of(object x):
@@ -392,6 +393,7 @@ cdef class Kernel:
     cdef readonly dict cores            # operand -> its core's letters
     cdef dict indices, _gufuncs
     cdef tuple texts, defaults, letters
+    cdef tuple followers                # which inputs are cotangents or tangents; empty if none is
     cdef Loop loops[4]
     cdef bint flexible[MAX_DIMS]
 
@@ -408,6 +410,8 @@ cdef class Kernel:
         self.inputs, self.outputs = (tuple(o[0] for o in side) for side in sides)
         self.cores = {operand: tuple(core.split(",")) if core else () for operand, _, core in operands}
         self.texts = tuple(f"({core})" for _, _, core in operands)
+        follows = tuple(name.endswith(("_bar", "_dot")) for name in self.inputs)
+        self.followers = follows if any(follows) else ()
         letters = []
         for _, _, core in operands:
             for letter in core.split(","):
@@ -429,7 +433,7 @@ cdef class Kernel:
                 loop.least, loop.m, loop.n = letters.index("min"), letters.index("m"), letters.index("n")
             for k, (operand, kind, core) in enumerate(operands):
                 loop.operand[k].kind = INTEGER if kind == "int" else REAL if kind == "real" else SCALAR
-                loop.operand[k].follows = k < loop.nin and operand.endswith(("_bar", "_dot"))
+                loop.operand[k].follows = k < loop.nin and follows[k]
                 core = [letters.index(c.rstrip("?")) for c in core.split(",") if c]
                 loop.operand[k].ndim = len(core)
                 for j, c in enumerate(core):
@@ -584,11 +588,15 @@ cdef class Kernel:
                 b.strides[k][axis] = array.strides[axis]
             self._point(&b, k, array, core)
 
-        coalesce(&b)
-        with nogil:
-            refusal = go(&b)
-        if refusal != FINE:
-            raise_refusal(self.name, refusal)
+        if self.followers and all(x is None for x, follows in zip(arrays, self.followers) if follows):
+            for array in results:           # every cotangent or tangent is zero
+                array.fill(0)
+        else:
+            coalesce(&b)
+            with nogil:
+                refusal = go(&b)
+            if refusal != FINE:
+                raise_refusal(self.name, refusal)
         for given, array in copies:
             np.copyto(given, array, casting="same_kind")
         if failures.count and on_error == "raise":

@@ -31,7 +31,7 @@ from numpy.linalg import LinAlgError
 from blas cimport GEMMT_SCRATCH, c, conj, d, gemm, gemmt, get_real, s, scalar, set_real, trmm, trsm, z
 from dense cimport copy, fill, has_nan, permute_rows, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
-from pivoted cimport factor, pivots_valid, solve_factored
+from pivoted cimport check_factor, factor, pivots_valid, solve_factored
 
 from matkern.kernels.gufunc import Kernel
 
@@ -167,9 +167,6 @@ cdef int lu_factor_vjp_matrix(scalar **x, const Py_ssize_t *n, const int *option
     cdef int code = check_pivots(n[0], n[1], x[0]) if pivots_valid(n[0], least, piv) else BAD_PIVOTS
     if code:
         return code
-    if x[2] is NULL:
-        fill(n[0] * n[1], 0, x[3])
-        return 0
     copy(n[0] * n[1], x[2], x[3])
     pull_any(n[0], n[1], x[0], x[3], work)
     permute_rows(least, n[1], piv, True, x[3])
@@ -182,9 +179,6 @@ cdef int lu_factor_jvp_matrix(scalar **x, const Py_ssize_t *n, const int *option
     cdef int code = check_pivots(n[0], n[1], x[0]) if pivots_valid(n[0], least, piv) else BAD_PIVOTS
     if code:
         return code
-    if x[2] is NULL:
-        fill(n[0] * n[1], 0, x[3])
-        return 0
     copy(n[0] * n[1], x[2], x[3])
     permute_rows(least, n[1], piv, False, x[3])
     push_any(n[0], n[1], x[0], x[3], work)
@@ -291,29 +285,17 @@ cdef int lu_jvp_matrix(scalar **x, const Py_ssize_t *n, const int *option, scala
     code = check_pivots(rows, columns, packed) if rows_of(rows, x[0], row) else BAD_PIVOTS
     if code:
         return code
-    if x[3] is NULL:
-        fill(rows * columns, 0, t)
-    else:
-        for i in range(rows):
-            copy(columns, x[3] + row[i] * columns, t + i * columns)
-        push_any(rows, columns, packed, t, work)
+    for i in range(rows):
+        copy(columns, x[3] + row[i] * columns, t + i * columns)
+    push_any(rows, columns, packed, t, work)
     unpack(rows, columns, 0, t, x[4], x[5])
     return 0
 
 
 # ---- lu_solve
 
-cdef int check_solve(Py_ssize_t n, scalar *lu, int *piv) noexcept nogil:
-    """A failure's code if the factor cannot be solved with."""
-    if not pivots_valid(n, n, piv):
-        return BAD_PIVOTS
-    if zero_on_diagonal(n, n, lu):
-        return NONFINITE if has_nan(c'A', n, n, lu) else SINGULAR
-    return 0
-
-
 cdef int lu_solve_forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
-    cdef int code = check_solve(n[0], x[0], <int*> x[1])
+    cdef int code = check_factor(n[0], x[0], <int*> x[1], SINGULAR, BAD_PIVOTS)
     if code:
         return code
     copy(n[0] * n[1], x[2], x[3])
@@ -328,15 +310,9 @@ cdef int lu_solve_vjp_matrix(scalar **x, const Py_ssize_t *n, const int *option,
     cdef scalar *b_bar = x[5]
     cdef scalar *y = work + GEMMT_SCRATCH
     cdef Py_ssize_t size = n[0] * n[1]
-    cdef int code = check_solve(n[0], lu, <int*> x[1])
+    cdef int code = check_factor(n[0], lu, <int*> x[1], SINGULAR, BAD_PIVOTS)
     if code:
         return code
-    if x[3] is NULL:
-        if lu_bar is not NULL:
-            fill(n[0] * n[0], 0, lu_bar)
-        if b_bar is not NULL:
-            fill(size, 0, b_bar)
-        return 0
     if b_bar is NULL:
         b_bar = y + size
     copy(size, x[3], b_bar)
@@ -362,7 +338,7 @@ cdef int lu_solve_jvp_matrix(scalar **x, const Py_ssize_t *n, const int *option,
     cdef Py_ssize_t i, size = n[0] * n[1]
     cdef scalar *y = work
     cdef scalar *t = work + size
-    cdef int code = check_solve(n[0], lu, <int*> x[1])
+    cdef int code = check_factor(n[0], lu, <int*> x[1], SINGULAR, BAD_PIVOTS)
     if code:
         return code
     if b_dot is NULL:

@@ -2,7 +2,8 @@
 """One matrix factored as A = P L U, and systems with such a factor: what lu.pyx and solve.pyx share."""
 
 from blas cimport getrf_columns, scalar, trsm
-from dense cimport conjugate, copy, permute_rows, transpose
+from dense cimport conjugate, has_nan, permute_rows, transpose, zero_on_diagonal
+from gufunc cimport NONFINITE
 
 
 cdef inline void factor(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *lu, int *piv, scalar *work) noexcept nogil:
@@ -22,6 +23,15 @@ cdef inline bint pivots_valid(Py_ssize_t m, Py_ssize_t n, int *piv) noexcept nog
         if piv[i] < 0 or piv[i] >= m:
             return False
     return True
+
+
+cdef inline int check_factor(Py_ssize_t n, scalar *lu, int *piv, int singular, int bad_pivots) noexcept nogil:
+    """One of the two codes, or NONFINITE, if the factor cannot be solved with."""
+    if not pivots_valid(n, n, piv):
+        return bad_pivots
+    if zero_on_diagonal(n, n, lu):
+        return NONFINITE if has_nan(c'A', n, n, lu) else singular
+    return 0
 
 
 cdef inline void solve_factored(char trans, Py_ssize_t n, Py_ssize_t k, scalar *lu, int *piv, scalar *b,

@@ -17,7 +17,7 @@ from numpy.linalg import LinAlgError
 from blas cimport c, d, gemm, potrf, s, scalar, trsm, z
 from dense cimport conjugate, copy, copy_triangle, fill, has_nan, hermitian_lower, mirror, outer, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
-from pivoted cimport factor, pivots_valid, solve_factored
+from pivoted cimport check_factor, factor, solve_factored
 
 from matkern.kernels.gufunc import Kernel
 
@@ -81,15 +81,6 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
     return 0
 
 
-cdef int check(int assume, Py_ssize_t n, scalar *lu, int *piv) noexcept nogil:
-    """A failure's code if the factor cannot be solved with."""
-    if assume == GEN and not pivots_valid(n, n, piv):
-        return BAD_PIVOTS
-    if zero_on_diagonal(n, n, lu):
-        return NONFINITE if has_nan(c'A', n, n, lu) else SINGULAR
-    return 0
-
-
 cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
     cdef scalar *lu = x[0]
     cdef int *piv = <int*> x[1]
@@ -97,15 +88,9 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     cdef scalar *a_bar = x[4]
     cdef scalar *b_bar = x[5]
     cdef Py_ssize_t size = n[0] * n[1]
-    cdef int code = check(option[ASSUME], n[0], lu, piv)
+    cdef int code = check_factor(n[0], lu, piv, SINGULAR, BAD_PIVOTS)
     if code:
         return code
-    if x[3] is NULL:
-        if a_bar is not NULL:
-            fill(n[0] * n[0], 0, a_bar)
-        if b_bar is not NULL:
-            fill(size, 0, b_bar)
-        return 0
     if b_bar is NULL:
         b_bar = work
     copy(size, x[3], b_bar)
@@ -132,7 +117,7 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     cdef int *piv = <int*> x[1]
     cdef scalar *a_dot = x[3]
     cdef scalar *x_dot = x[5]
-    cdef int code = check(option[ASSUME], n[0], lu, piv)
+    cdef int code = check_factor(n[0], lu, piv, SINGULAR, BAD_PIVOTS)
     if code:
         return code
     if x[4] is NULL:

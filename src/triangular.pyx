@@ -50,12 +50,6 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     cdef scalar *a_bar = x[3]
     cdef scalar *b_bar = x[4]
     cdef char uplo = c'L' if option[LOWER] else c'U'
-    if x[2] is NULL:
-        if a_bar is not NULL:
-            fill(n[0] * n[0], 0, a_bar)
-        if b_bar is not NULL:
-            fill(n[0] * n[1], 0, b_bar)
-        return 0
     if b_bar is NULL:
         b_bar = work + GEMMT_SCRATCH
     copy(n[0] * n[1], x[2], b_bar)

@@ -133,3 +133,12 @@ def test_scales_without_overflow(rng, scale):
     a = positive(rng, (), 5, "float64") + np.diag(np.arange(5.0))
     _, pull = mk.vjp("eigh", a)
     assert_near(pull((None, scale * v_bar))[0] / scale, pull((None, v_bar))[0])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_cotangent_that_is_not_finite_is_not_lost(rng, value):
+    (_, v), pull = mk.vjp("eigh", hermitian(rng, (2,), 4, "float64"))
+    v_bar = np.zeros_like(v)
+    v_bar[1] = value
+    got = pull((None, v_bar))[0]
+    assert (got[0] == 0).all() and not np.isfinite(got[1]).any()

@@ -73,3 +73,10 @@ def test_lists_and_scalars():
     assert_near(mk.solve([[2, 0], [0, 4]], [2, 4]), np.ones(2), multiple=1)
     _, pull = mk.vjp("cholesky", [[4.0]])
     np.testing.assert_array_equal(pull(1)[0], [[0.25]])
+
+
+def test_pandas(rng):
+    """As NumPy has it: by value. Its own way with ufuncs would factor the transpose."""
+    pandas = pytest.importorskip("pandas", reason="comes with the demo's extra")
+    a, b = general(rng, (), 3, "float64"), normal(rng, (3,), "float64")
+    np.testing.assert_array_equal(mk.solve(pandas.DataFrame(a), pandas.Series(b)), mk.solve(a, b))

@@ -167,7 +167,7 @@ def test_lu_without_a_derivative(rng):
         (lambda: mk.lu_solve(np.eye(2), [0, 2**32], np.ones(2)), ValueError, "piv must hold integers from 0"),
         (lambda: mk.lu_factor_vjp(np.eye(3), np.arange(2), np.eye(3)), ValueError, "call for min = 3"),
         (
-            lambda: mk.lu_vjp(np.ones((2, 2)), np.eye(2), np.eye(2), None, None),
+            lambda: mk.lu_vjp(np.ones((2, 2)), np.eye(2), np.eye(2), None, np.eye(2)),
             ValueError,
             "row interchanges that are not",
         ),

@@ -6,6 +6,13 @@ def adjoint(xp, x):
     return xp.conj(xp.swapaxes(x, -1, -2))
 
 
+def op_of(xp, a, trans):
+    """A, its transpose, or its conjugate transpose."""
+    if trans == "N":
+        return a
+    return xp.swapaxes(a, -1, -2) if trans == "T" else adjoint(xp, a)
+
+
 def matmul(xp, first, *rest):
     """The product of several matrices, from the left."""
     for x in rest:

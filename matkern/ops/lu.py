@@ -214,7 +214,8 @@ def lu_vjp(p, l, u, l_bar, u_bar):
     p, l, u : array_like
         The factorisation, in the shapes that `lu` returns.
     l_bar, u_bar : array_like or None
-        Cotangents in the shapes of `l` and `u`; only L strictly below the diagonal and the upper triangle of U are read. None is zero.
+        Cotangents in the shapes of `l` and `u`; only L strictly below the diagonal and the upper triangle of U are
+        read. None is zero.
 
     Returns
     -------

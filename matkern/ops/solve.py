@@ -2,7 +2,7 @@
 
 from ..kernels import solve as kernels
 from ..op import Op
-from .algebra import adjoint, gradient_of_hermitian, matmul, tangent_of_hermitian
+from .algebra import adjoint, gradient_of_hermitian, matmul, op_of, tangent_of_hermitian
 
 __all__ = ["solve", "solve_jvp", "solve_vjp"]
 
@@ -57,7 +57,7 @@ def solve_vjp(lu, piv, x, x_bar, *, trans="N", assume_a="gen"):
     Parameters
     ----------
     lu, piv : array_like, shapes (..., n, n) and (..., n)
-        What `lu_factor` returns for A; for ``assume_a="pos"`` the factor L of `cholesky`, and any integers.
+        What `lu_factor` returns for A; for ``assume_a="pos"`` the factor L of `cholesky`, and ``np.arange(n)``.
     x : array_like, shape (..., n, k) or (n,)
         The solution.
     x_bar : array_like, shape (..., n, k) or, for a vector `x`, (..., n)
@@ -108,7 +108,7 @@ def solve_jvp(lu, piv, x, a_dot, b_dot, *, trans="N", assume_a="gen"):
     Parameters
     ----------
     lu, piv : array_like, shapes (..., n, n) and (..., n)
-        What `lu_factor` returns for A; for ``assume_a="pos"`` the factor L of `cholesky`, and any integers.
+        What `lu_factor` returns for A; for ``assume_a="pos"`` the factor L of `cholesky`, and ``np.arange(n)``.
     x : array_like, shape (..., n, k) or (n,)
         The solution.
     a_dot : array_like, shape (..., n, n), or None
@@ -149,25 +149,21 @@ def solve_jvp(lu, piv, x, a_dot, b_dot, *, trans="N", assume_a="gen"):
     return kernels.solve_jvp(lu, piv, x, a_dot, b_dot, trans=trans, assume_a=assume_a)
 
 
-def _op(xp, a, trans):
-    return {"N": lambda: a, "T": lambda: xp.swapaxes(a, -1, -2), "C": lambda: adjoint(xp, a)}[trans]()
-
-
 def _matrix(xp, a, trans, assume_a):
     """op(A) as a whole matrix."""
-    return _op(xp, tangent_of_hermitian(xp, a, "L") if assume_a == "pos" else a, trans)
+    return op_of(xp, tangent_of_hermitian(xp, a, "L") if assume_a == "pos" else a, trans)
 
 
 def vjp_formula(xp, a, b, x, x_bar, *, trans="N", assume_a="gen"):
     b_bar = xp.linalg.solve(adjoint(xp, _matrix(xp, a, trans, assume_a)), x_bar)
-    a_bar = _op(xp, -matmul(xp, b_bar, adjoint(xp, x)), trans)
+    a_bar = op_of(xp, -matmul(xp, b_bar, adjoint(xp, x)), trans)
     return (gradient_of_hermitian(xp, a_bar, None) if assume_a == "pos" else a_bar), b_bar
 
 
 def jvp_formula(xp, a, b, x, a_dot, b_dot, *, trans="N", assume_a="gen"):
     if assume_a == "pos":
         a_dot = tangent_of_hermitian(xp, a_dot, None)
-    return (xp.linalg.solve(_matrix(xp, a, trans, assume_a), b_dot - matmul(xp, _op(xp, a_dot, trans), x)),)
+    return (xp.linalg.solve(_matrix(xp, a, trans, assume_a), b_dot - matmul(xp, op_of(xp, a_dot, trans), x)),)
 
 
 Op(

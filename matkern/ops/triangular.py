@@ -2,7 +2,7 @@
 
 from ..kernels import triangular as kernels
 from ..op import Op
-from .algebra import adjoint, eye_of, matmul
+from .algebra import adjoint, eye_of, matmul, op_of
 
 __all__ = ["solve_triangular", "solve_triangular_jvp", "solve_triangular_vjp"]
 
@@ -153,24 +153,20 @@ def _read(xp, a, lower, unit_diagonal):
     return a - eye_of(xp, a) * a if unit_diagonal else a
 
 
-def _op(xp, a, trans):
-    return {"N": lambda: a, "T": lambda: xp.swapaxes(a, -1, -2), "C": lambda: adjoint(xp, a)}[trans]()
-
-
 def _matrix(xp, a, lower, trans, unit_diagonal):
     """op(A) as a whole matrix."""
     a = _read(xp, a, lower, unit_diagonal) + (eye_of(xp, a) if unit_diagonal else 0)
-    return _op(xp, a, trans)
+    return op_of(xp, a, trans)
 
 
 def vjp_formula(xp, a, b, x, x_bar, *, lower=False, trans="N", unit_diagonal=False):
     b_bar = xp.linalg.solve(adjoint(xp, _matrix(xp, a, lower, trans, unit_diagonal)), x_bar)
     op_bar = -matmul(xp, b_bar, adjoint(xp, x))  # of op(A)
-    return _read(xp, _op(xp, op_bar, trans), lower, unit_diagonal), b_bar
+    return _read(xp, op_of(xp, op_bar, trans), lower, unit_diagonal), b_bar
 
 
 def jvp_formula(xp, a, b, x, a_dot, b_dot, *, lower=False, trans="N", unit_diagonal=False):
-    op_dot = _op(xp, _read(xp, a_dot, lower, unit_diagonal), trans)
+    op_dot = op_of(xp, _read(xp, a_dot, lower, unit_diagonal), trans)
     return (xp.linalg.solve(_matrix(xp, a, lower, trans, unit_diagonal), b_dot - matmul(xp, op_dot, x)),)
 
 

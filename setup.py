@@ -24,7 +24,7 @@ def extension(pyx):
         [pyx.as_posix(), *extra],
         include_dirs=["src", numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")],
-        depends=[p.as_posix() for p in sorted(Path("src").glob("*.[ph]*")) if p.suffix != ".pyx"],
+        depends=[p.as_posix() for p in sorted(Path("src").iterdir()) if p.suffix != ".pyx"],
         extra_compile_args=["-std=c++17"] if extra else [],
     )
 

@@ -58,6 +58,8 @@ def timed(benchmark, request, point, contender):
         function()  # compiles
         label = request.node.originalname.removeprefix("test_").replace("_", " ")
         benchmark.group = f"{label} {point.name}"
+        benchmark.extra_info |= {"operation": point.case.name, "mode": label, "contender": contender.name}
+        benchmark.extra_info |= {"batch": point.batch, "n": point.n, "dtype": point.dtype}
         time.sleep(PAUSE)
         value = benchmark(function)
         if benchmark.enabled:
@@ -72,7 +74,7 @@ def about():
     """What the figures depend on besides the machine: versions, BLAS, threads."""
     pools = [f"{pool.get('architecture', pool['internal_api'])} x{pool['num_threads']}" for pool in threadpool_info()]
     rivals = {name: version(name) for name in INSTALLED}
-    return mk.show_config(mode="dicts") | rivals | {"thread pools": ", ".join(pools)}
+    return mk.show_config(mode="dicts") | rivals | {"thread pools": ", ".join(pools) or None}
 
 
 def pytest_benchmark_update_machine_info(config, machine_info):

@@ -183,6 +183,9 @@ class Point:
     def name(self):
         return f"{self.case.name}-{self.batch}x{self.n}-{self.dtype}"
 
+    def __repr__(self):
+        return self.name
+
 
 def inner(xs, ys):
     return sum(np.vdot(x, y).real for x, y in zip(xs, ys, strict=True))

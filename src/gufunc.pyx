@@ -73,6 +73,7 @@ cdef enum:
     MAX_OPTIONS = 4
     MAX_BATCH = 64          # NumPy's own limit
     LINE = 64               # bytes; operands packed in a workspace start on a cache line
+    CALL_WORK = 500         # what a few calls of BLAS cost for the smallest matrix, in flops
 
 cdef enum Kind:             # of an operand
     SCALAR
@@ -282,7 +283,7 @@ cdef Refusal go(Batch *b) noexcept nogil:
     if room > 4e18:
         return NO_MEMORY
     b.bytes += workspace * itemsize(SCALAR, loop.dtype)
-    b.work = <double> elements * largest
+    b.work = CALL_WORK + <double> elements * largest
     run(items, b.work, matrices, b)
     return NO_MEMORY if b.failures is not NULL and b.failures.memory else FINE
 

@@ -72,6 +72,11 @@ def test_doctests(module):
     assert results.failed == 0
 
 
+def test_readme():
+    results = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
+    assert results.attempted > 10 and results.failed == 0
+
+
 def test_the_checkout_does_not_shadow_the_installed_package():
     code = "import matkern, matkern.op; print(matkern.__file__); print(matkern.op.__file__)"
     for option in ((), ("-P",)):

@@ -52,7 +52,7 @@ def _info(args):
 
 def _demo(args):
     try:
-        from .demo import run  # noqa: PLC0415 - needs the extra, and plotting is slow to import
+        from .demo import run  # noqa: PLC0415 - it needs the extra, and is slow to import
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in DEMO_EXTRA:
             raise

@@ -39,11 +39,10 @@ from .ops.triangular import solve_triangular
 __all__ = ["Result", "run"]
 
 Z95 = statistics.NormalDist().inv_cdf(0.975)  # half the width of a 95 % band, in standard deviations
-BOUND = (
-    100.0  # a hyperparameter stays within this factor of its start, so that the matrix stays well enough conditioned
-)
+BOUND = 100.0  # a hyperparameter stays within this factor of its start: the matrix stays positive definite
 STEP = 2e-3  # of the finite differences, in the logarithm of a hyperparameter
 ROUNDS = 11  # of the timing
+BUSY = 2.0  # a median beyond this factor of the fastest tells of other work on the machine
 PAUSE = 0.05  # seconds; for longer than a BLAS library's idle threads keep spinning
 
 
@@ -82,11 +81,11 @@ MATKERN = LinearAlgebra(
 )
 AUTOGRAD = (
     LinearAlgebra(
-        "autograd, scipy.linalg.solve_triangular",
+        "autograd, with solve_triangular",
         anp.linalg.cholesky,
         functools.partial(autograd.scipy.linalg.solve_triangular, lower=True),
     ),
-    LinearAlgebra("autograd, numpy.linalg.solve", anp.linalg.cholesky, anp.linalg.solve),
+    LinearAlgebra("autograd, with solve", anp.linalg.cholesky, anp.linalg.solve),
 )
 
 
@@ -137,7 +136,7 @@ class Result:
     coverage : float
         The share of the held-out months within the forecast's 95 % band.
     seconds : dict
-        Name -> median times of a whole gradient and of its linear algebra alone.
+        What was timed -> name -> the times of all rounds.
     """
 
     hyperparameters: np.ndarray
@@ -158,6 +157,13 @@ def load_co2():
     """The monthly means of the weekly record that statsmodels has; months without data are left out."""
     monthly = co2.load_pandas().data["co2"].resample("MS").mean().dropna()
     return Series(np.asarray(12 * monthly.index.year + monthly.index.month - 1), monthly.to_numpy())
+
+
+def split(record, months, forecast_years):
+    """What is fitted, the last `months` before the cut or all, and what is held out beyond it."""
+    cut = record.month[-1] - 12 * forecast_years
+    first = cut - months + 1 if months else record.month[0]
+    return record.where((record.month >= first) & (record.month <= cut)), record.where(record.month > cut)
 
 
 def covariance(log_theta, lag):
@@ -271,7 +277,7 @@ def check_gradient(function, gradient, x, terms):
 
 
 def time_in_turn(functions):
-    """Name -> median seconds of each function, over rounds in which they take turns."""
+    """Name -> seconds of each function in each round; in a round they take turns."""
     seconds = {name: [] for name in functions}
     for function in functions.values():
         function()
@@ -281,11 +287,11 @@ def time_in_turn(functions):
             begin = time.perf_counter()
             function()
             seconds[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return seconds
 
 
 def time_gradients(process, log_theta):
-    """Name -> median seconds for a value with its gradient: by the hyperparameters, and by the matrix alone."""
+    """Time a value with its gradient: with respect to the hyperparameters, and to the matrix alone."""
     K = process.covariance_matrix(log_theta)
 
     def whole(algebra):
@@ -295,9 +301,12 @@ def time_gradients(process, log_theta):
         return functools.partial(value_and_grad(lambda a: log_likelihood_of(a, process.y, algebra)), K)
 
     contenders = (MATKERN, *AUTOGRAD)
-    by_hyperparameters = time_in_turn({algebra.name: whole(algebra) for algebra in contenders})
-    by_matrix = time_in_turn({algebra.name: of_matrix(algebra) for algebra in contenders})
-    return {name: (by_hyperparameters[name], by_matrix[name]) for name in by_hyperparameters}
+    return {
+        "from the hyperparameters": time_in_turn({algebra.name: whole(algebra) for algebra in contenders}),
+        "from the matrix: linear algebra alone": time_in_turn(
+            {algebra.name: of_matrix(algebra) for algebra in contenders}
+        ),
+    }
 
 
 def hyperparameter_table(start, fitted):
@@ -318,15 +327,37 @@ def hyperparameter_table(start, fitted):
     return table
 
 
+def check_table(checks, values, conditions):
+    """One column for each point at which the gradient was checked."""
+    table = Table(box=SIMPLE_HEAD, title="Gradient beside central differences", title_justify="left")
+    table.add_column("")
+    for where in ("start", "fit"):
+        table.add_column(where)
+    worst = [HYPERPARAMETERS[check.worst] for check in checks]
+    eps = np.finfo(float).eps
+    table.add_row("log marginal likelihood", *(f"{value:.3f}" for value in values))
+    table.add_row("its rounding error, measured", *(f"{check.noise:.1e}" for check in checks))
+    table.add_row("eps cond(K), to compare", *(f"{eps * condition:.1e}" for condition in conditions))
+    table.add_row(f"largest relative error of {len(HYPERPARAMETERS)}", *(f"{check.error:.1e}" for check in checks))
+    table.add_row("  which is at", *(f"{p.component}, {p.name}" for p in worst))
+    table.add_row("tolerance", *(f"{check.tolerance:.1e}" for check in checks))
+    table.add_row("", *("passed" if check.passed else "FAILED" for check in checks))
+    return table
+
+
 def timing_table(seconds):
+    """The median and the fastest of the rounds, each with its ratio to matkern's."""
     table = Table(box=SIMPLE_HEAD, title="Time of a value with its gradient", title_justify="left")
     table.add_column("")
-    for name in ("all of it", "ratio", "linear algebra", "ratio"):
+    for name in ("median", "ratio", "fastest", "ratio"):
         table.add_column(name, justify="right")
-    ours = seconds[MATKERN.name]
-    for name, times in seconds.items():
-        cells = [text for t, own in zip(times, ours, strict=True) for text in (f"{1e3 * t:.1f} ms", f"{t / own:.1f}")]
-        table.add_row(name, *cells)
+    for what, by_name in seconds.items():
+        table.add_row(what)
+        for name, times in by_name.items():
+            cells = []
+            for of in (statistics.median, min):
+                cells += [f"{1e3 * of(times):.1f} ms", f"{of(times) / of(by_name[MATKERN.name]):.1f}"]
+            table.add_row(f"  {name}", *cells)
     return table
 
 
@@ -355,17 +386,20 @@ def plot(process, log_theta, held_out, output):
     left, right = axes[0]
     left.set_ylabel("CO$_2$ concentration (ppm)")
     left.set_title("The record", fontsize="medium")
+    left.set_xlim(train.year[0] - 1, end + 1)
     left.legend(loc="upper left", frameon=False, fontsize="small")
 
     shown = fitted_years >= cut - 2
     visible = np.concatenate([past[shown], mean - Z95 * sd, mean + Z95 * sd, held_out.ppm])
     right.set_ylim(visible.min() - 1, visible.max() + 1)
-    right.set_xlim(cut - 2, end + 0.1)
+    right.set_xlim(cut - 2, end + 0.3)
     right.set_title("The forecast", fontsize="medium")
 
     below_left, below_right = axes[1]
     below_left.plot(train.year, residuals, ms=3, **train_style)
-    below_left.set_ylabel("observed - mean (ppm)")
+    below_left.set_title("Residuals of the fit", fontsize="medium")
+    below_left.set_ylabel("observed \N{MINUS SIGN} mean (ppm)")
+    below_right.set_title("Errors of the forecast, with its band", fontsize="medium")
     below_right.fill_between(future_years, -Z95 * sd, Z95 * sd, color="tab:blue", alpha=0.25, lw=0)
     below_right.plot(train.year, residuals, ms=5, **train_style)
     below_right.plot(held_out.year, errors, ms=4, mew=0.8, **held_style)
@@ -377,21 +411,6 @@ def plot(process, log_theta, held_out, output):
         ax.set_xlabel("year")
     figure.suptitle("Atmospheric CO$_2$ at Mauna Loa: Gaussian process fitted up to the dashed line, forecast beyond")
     figure.savefig(output, format="png")
-
-
-def report_checks(checks, values, conditions, console):
-    console.print(
-        f"Gradient beside central differences of fourth order, step h = {STEP:g} in the logarithms, all "
-        f"{len(HYPERPARAMETERS)} components:"
-    )
-    for where, check, value, condition in zip(("start", "fit"), checks, values, conditions, strict=True):
-        worst = HYPERPARAMETERS[check.worst]
-        console.print(
-            f"  at the {where}: largest relative error {check.error:.1e} ({worst.component}, {worst.name}), tolerance "
-            f"{check.tolerance:.1e}: {'passed' if check.passed else 'FAILED'}\n"
-            f"    the tolerance is 10 (noise / h + n h^4); noise {check.noise:.1e}, measured, is the rounding error of "
-            f"the value {value:.2f} (eps cond(K) = {np.finfo(float).eps * condition:.1e})"
-        )
 
 
 def condition_number(K):
@@ -426,13 +445,10 @@ def run(*, months=None, forecast_years=10, iterations=200, output="matkern-co2.p
     >>> from matkern import demo
     >>> result = demo.run(months=120, iterations=5)     # doctest: +SKIP
     """
-    console = Console(highlight=False, soft_wrap=True)
-    record = load_co2()
-    cut = record.month[-1] - 12 * forecast_years
-    held_out = record.where(record.month > cut)
-    train = record.where((record.month <= cut) & (record.month > cut - (months or cut)))
+    console = Console(highlight=False)
+    train, held_out = split(load_co2(), months, forecast_years)
     console.print(
-        f"CO2 at Mauna Loa, monthly means: {len(train.month)} fitted ({month_name(train.month[0])} to "
+        f"CO2 at Mauna Loa, monthly means: {len(train.month)} to fit ({month_name(train.month[0])} to "
         f"{month_name(train.month[-1])}), {len(held_out.month)} held out (to {month_name(held_out.month[-1])})"
     )
 
@@ -444,7 +460,7 @@ def run(*, months=None, forecast_years=10, iterations=200, output="matkern-co2.p
     console.print(hyperparameter_table(np.exp(start), np.exp(optimum.x)))
     console.print(
         f"Log marginal likelihood: {values[0]:.3f} before, {values[1]:.3f} after {optimum.nit} iterations and "
-        f"{optimum.nfev} gradients ({'converged' if optimum.success else optimum.message.lower()})"
+        f"{optimum.nfev} gradients ({'converged' if optimum.success else optimum.message.lower()})\n"
     )
 
     with console.status("checking the gradient"):
@@ -453,14 +469,19 @@ def run(*, months=None, forecast_years=10, iterations=200, output="matkern-co2.p
             for x, gradient in zip(points, gradients, strict=True)
         )
         conditions = [condition_number(process.covariance_matrix(x)) for x in points]
-    report_checks(checks, values, conditions, console)
+    console.print(check_table(checks, values, conditions))
+    console.print(
+        f"Differences of fourth order, step h = {STEP:g} in the logarithms; errors are relative to 1 where a component "
+        "is smaller. Tolerance: 10 (rounding error / h + n h^4).\n"
+    )
 
     mean, sd = process.predict(optimum.x, held_out.year)
     errors = held_out.ppm - mean
     rmse, coverage = float(np.sqrt(np.mean(errors**2))), float(np.mean(np.abs(errors) <= Z95 * sd))
     console.print(
         f"Forecast of {forecast_years} years: root mean square error {rmse:.2f} ppm; {coverage:.0%} of the held-out "
-        "months are within the 95 % band\n  (one forecast's errors go together, so that share varies much with the cut)"
+        "months are within the 95 % band (errors of neighbouring months are alike, so this share varies much from one "
+        "hold-out to another)\n"
     )
 
     with console.status("timing"):
@@ -468,11 +489,13 @@ def run(*, months=None, forecast_years=10, iterations=200, output="matkern-co2.p
     console.print(timing_table(seconds))
     config = show_config(mode="dicts")
     console.print(
-        f"n = {len(train.month)}, median of {ROUNDS} rounds in turn; matkern {config['matkern']}, autograd "
-        f"{version('autograd')}, NumPy {config['numpy']}, SciPy {config['scipy']}, Python {config['python']}; threads: "
-        f"matkern {config['threads']}, SciPy's BLAS {config['blas threads']}"
+        f"n = {len(train.month)}, {ROUNDS} rounds in turn; matkern {config['matkern']}, autograd {version('autograd')}, "
+        f"NumPy {config['numpy']}, SciPy {config['scipy']}, Python {config['python']}; threads: matkern "
+        f"{config['threads']}, SciPy's BLAS {config['blas threads']}"
     )
+    if any(statistics.median(t) > BUSY * min(t) for by_name in seconds.values() for t in by_name.values()):
+        console.print("The machine was busy, medians are far from the fastest: time it again when it is quiet.")
 
     plot(process, optimum.x, held_out, output)
-    console.print(f"Picture: {Path(output)}")
+    console.print(f"\nPicture: {Path(output)}", soft_wrap=True)
     return Result(np.exp(optimum.x), float(values[0]), float(values[1]), checks, rmse, coverage, seconds)

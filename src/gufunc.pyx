@@ -407,21 +407,30 @@ cdef class Kernel:
         self.indices = {key: {v: i for i, v in enumerate(values)} for key, values in self.options.items()}
         self.defaults = tuple([0] * len(self.options))
         sides = [re.findall(r"(\w+)(?::(int|real))?\(([^)]*)\)", side) for side in signature.split("->")]
+        if (len(sides) != 2 or len(functions) != 4 or any(
+                ",".join(f"{o}{':' * bool(kind)}{kind}({core})" for o, kind, core in side) != text.replace(" ", "")
+                for side, text in zip(sides, signature.split("->")))):
+            raise ValueError(f"{name}: {signature!r} with {len(functions)} functions; a kernel has a signature like "
+                             "'a(n,n), piv:int(n), w:real(n) -> b(n,k?)' and 4 functions")
         operands = sides[0] + sides[1]
         self.inputs, self.outputs = (tuple(o[0] for o in side) for side in sides)
         self.cores = {operand: tuple(core.split(",")) if core else () for operand, _, core in operands}
         self.texts = tuple(f"({core})" for _, _, core in operands)
         follows = tuple(name.endswith(("_bar", "_dot")) for name in self.inputs)
         self.followers = follows if any(follows) else ()
-        letters = []
-        for _, _, core in operands:
-            for letter in core.split(","):
-                if letter and letter.rstrip("?") not in letters:
-                    self.flexible[len(letters)] = letter.endswith("?")
-                    letters.append(letter.rstrip("?"))
+        flexible = {letter.rstrip("?"): letter.endswith("?") for core in self.cores.values() for letter in core}
+        letters = list(flexible)
         self.letters = tuple(letters)
-        if len(operands) > MAX_OPERANDS or len(letters) > MAX_DIMS or len(self.options) > MAX_OPTIONS:
-            raise ValueError(f"{name}: more operands, letters or options than a kernel can have")
+        if (len(operands) > MAX_OPERANDS or len(letters) > MAX_DIMS or len(self.options) > MAX_OPTIONS
+                or max(map(len, self.cores.values())) > MAX_CORE):
+            raise ValueError(f"{name}: more operands, core axes, letters or options than a kernel can have")
+        known = {letter.rstrip("?") for operand in self.inputs for letter in self.cores[operand]}
+        if "min" in letters:
+            known |= {"min"} if {"m", "n"} <= set(letters) else set()
+        if not known.issuperset(letters):
+            raise ValueError(f"{name}: no input tells {', '.join(sorted(set(letters) - known))} of {signature!r}")
+        for j, letter in enumerate(letters):
+            self.flexible[j] = flexible[letter]
         for dtype in range(4):
             loop = &self.loops[dtype]
             memset(loop, 0, sizeof(Loop))

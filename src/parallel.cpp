@@ -14,7 +14,7 @@ namespace matkern {
 namespace {
 
 constexpr double SERIAL_BELOW = 4e5;
-constexpr double BLAS_THREADS_ABOVE = 4e7;
+constexpr double BLAS_THREADS_ABOVE = 1e9;
 constexpr double LEAST_CHUNK = 1e5;
 
 std::atomic<int> num_threads{1};

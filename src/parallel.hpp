@@ -4,7 +4,9 @@
 //   1. all items together below SERIAL_BELOW: the calling thread alone, BLAS on one thread;
 //   2. at least as many items as threads: threads over the items, BLAS on one thread;
 //   3. fewer items than threads: one after the other, each with BLAS's threads if an item is at least
-//      BLAS_THREADS_ABOVE.
+//      BLAS_THREADS_ABOVE. BLAS's threads wait for each other by spinning, in every one of a kernel's many calls: where
+//      another process has the second core, a kernel took 50 times as long with them as without. So they are for
+//      matrices of about 700 rows or more.
 // A call from inside a parallel one, or while another Python thread has the pool, is serial.
 //
 // The pool starts with the first call that needs it, and anew in a forked child. It sleeps between calls:

@@ -51,8 +51,12 @@ class TestEquations:
         k = min(a.shape[-2:])
         np.testing.assert_array_equal(np.triu(l), np.broadcast_to(np.eye(a.shape[-2], k), l.shape))
         assert (np.tril(u, -1) == 0).all()
+
+    @pytest.mark.parametrize("matrix", [general, tall, wide])
+    def test_lu_factor(self, rng, n, dtype, matrix):
+        a = matrix(rng, (2,), n, dtype)[..., ::-1, :]
         packed, piv = mk.lu_factor(a)
-        assert piv.dtype == np.intc and piv.shape == (2, k)
+        assert piv.dtype == np.intc and piv.shape == (2, min(a.shape[-2:]))
         for i in range(2):
             theirs, theirs_piv = scipy.linalg.lu_factor(a[i])
             np.testing.assert_array_equal(piv[i], theirs_piv)
@@ -80,7 +84,14 @@ class TestEquations:
         assert (np.diff(w) >= 0).all()
         assert_near((v * w[..., None, :]) @ adjoint(v), a)
         assert_near(adjoint(v) @ v, np.broadcast_to(np.eye(n), v.shape))
-        assert_near(mk.eigvalsh(a), w)
+
+    @pytest.mark.parametrize("UPLO", ["L", "U"])
+    def test_eigvalsh(self, rng, n, dtype, UPLO):
+        a = hermitian(rng, (2,), n, dtype)
+        keep = np.tril if UPLO == "L" else np.triu
+        w = mk.eigvalsh(a + 7 * (1 - keep(np.ones((n, n)))).astype(dtype), UPLO=UPLO)
+        assert w.dtype == a.real.dtype
+        assert_near(w, np.linalg.eigvalsh(a.astype(complex)))
 
 
 def test_a_forward_solve_is_backward_stable():

@@ -77,3 +77,19 @@ def test_numpy_s_arguments(rng):
     np.testing.assert_array_equal(np.moveaxis(x, (0, 1), (-2, -1)), want)
     x, _, _ = gufunc(np.asfortranarray(a[0]), b[0, :, 0])
     np.testing.assert_array_equal(x, mk.solve(a[0], b[0, :, 0]))
+
+
+@pytest.mark.parametrize(
+    ("signature", "message"),
+    [
+        ("a(n,n)", "a kernel has a signature like"),
+        ("a(n,n), piv:integer(n) -> x(n)", "a kernel has a signature like"),
+        ("a(n,n,n) -> x(n)", "more operands, core axes, letters or options"),
+        ("a(n,m,k), b(p,q) -> x(n)", "more operands, core axes, letters or options"),
+        ("a(n,n) -> x(n,k)", "no input tells k of"),
+        ("a(n,k) -> x(min)", "no input tells min of"),
+    ],
+)
+def test_an_impossible_signature_is_refused(signature, message):
+    with pytest.raises(ValueError, match=message):
+        type(mk.OPS["cholesky"].forward)("name", signature, [0, 0, 0, 0])

@@ -15,6 +15,7 @@ import types
 
 import autograd.numpy as anp
 import numpy as np
+from autograd.builtins import SequenceBox, SequenceVSpace, make_sequence
 from autograd.builtins import tuple as boxed_tuple
 from autograd.core import make_jvp, make_vjp, primitive_jvps, primitive_vjps
 from autograd.extend import defjvp_argnums, defvjp_argnums, primitive, vspace
@@ -56,6 +57,13 @@ def _derive(fun, by):
 
 def _real_if_real(g, x):
     return anp.real(g) if anp.iscomplexobj(g) and not anp.iscomplexobj(x) else g
+
+
+def _register(result):
+    """Make a namedtuple of results a container of autograd's, whose box has its names."""
+    names = {name: property(lambda self, i=i: self[i]) for i, name in enumerate(result._fields)}
+    type(f"{result.__name__}Box", (SequenceBox,), {"__slots__": (), **names}).register(result)
+    type(f"{result.__name__}VSpace", (SequenceVSpace,), {"seq_type": result._make}).register(result)
 
 
 def _function(op):
@@ -151,7 +159,7 @@ def _function(op):
             raise TypeError(f"{op.name} takes {n} inputs ({', '.join(op.inputs)}), got {len(inputs)}")
         op.check_options(options)
         if "UPLO" in op.options:
-            options.setdefault("triangle", options.get("UPLO", "L").upper())
+            options.setdefault("triangle", options.get("UPLO", "L"))
         inputs = [x if isinstance(x, anp.numpy_boxes.ArrayBox) else np.asarray(x) for x in inputs]
         # what may be a vector is one only if it is 1-D; inside it is a column
         may = {name for name, core in op.forward.cores.items() if core[-1:] == ("k?",)}
@@ -160,14 +168,18 @@ def _function(op):
             inputs = [x[..., None] if name in may else x for name, x in zip(op.inputs, inputs, strict=True)]
         ans = forward(*inputs, **options)
         results = {name: ans[i] for i, name in zip(outputs, op.outputs, strict=True)}
-        return op.returned({name: y[..., 0] if vector and name in may else y for name, y in results.items()})
+        results = [y[..., 0] if vector and name in may else y for name, y in results.items()]
+        return results[0] if op.result is None else make_sequence(op.result._make, *results)
 
     parameters = inspect.signature(op.function).parameters.values()
     function.__signature__ = inspect.Signature([p for p in parameters if p.name != "out"])
     return function
 
 
-globals().update({name: _function(op) for name, op in OPS.items()})
+for _op in OPS.values():
+    if _op.result is not None:
+        _register(_op.result)
+    globals()[_op.name] = _function(_op)
 
 
 # What install() replaced: the functions under autograd.numpy.linalg, and the rules of autograd's primitives.
@@ -239,6 +251,8 @@ def _with_signature_of(theirs, ours):
     def function(*args, **kwargs):
         names = list(signature.parameters)
         given = dict(zip(names, args, strict=False)) | kwargs
+        if isinstance(given.get("UPLO"), str):
+            given["UPLO"] = given["UPLO"].upper()  # NumPy takes "l", too
         if len(args) > len(names) or len(given) < len(args) + len(kwargs):
             signature.bind(*args, **kwargs)  # says what is wrong
         missing = [name for name in names[:inputs] if name not in given]

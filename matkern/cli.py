@@ -54,10 +54,11 @@ def _demo(args):
     try:
         from .demo import run  # noqa: PLC0415 - it needs the extra, and is slow to import
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in DEMO_EXTRA:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in DEMO_EXTRA:
             raise
         needs = f"{', '.join(DEMO_EXTRA[:-1])} and {DEMO_EXTRA[-1]}"
-        print(f"matkern demo needs {needs}, and {error.name} is missing: pip install 'matkern[demo]'", file=sys.stderr)
+        print(f"matkern demo needs {needs}; {missing} is missing: pip install 'matkern[demo]'", file=sys.stderr)
         return 2
     result = run(months=args.months, forecast_years=args.forecast_years, iterations=args.iterations, output=args.output)
     return 0 if result.gradient_is_right else 1
@@ -97,7 +98,7 @@ def _parser():
         description="Derivatives of linear algebra: batched, compiled VJP and JVP kernels.",
     )
     parser.add_argument("--version", action="version", version=f"matkern {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", required=True)
 
     demo = commands.add_parser(
         "demo",
@@ -126,7 +127,7 @@ def _parser():
         type=_integer(1),
         default=200,
         metavar="N",
-        help="at most N iterations of the optimiser (default: %(default)s; it converges in about 50)",
+        help="at most N iterations of the optimiser (default: %(default)s; it converges in about 40)",
     )
     demo.add_argument(
         "--output",

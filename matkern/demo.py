@@ -23,6 +23,7 @@ import autograd.scipy.linalg
 import numpy as np
 from autograd import value_and_grad
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -321,7 +322,7 @@ def hyperparameter_table(start, fitted):
             parameter.name,
             f"{before:.3g}",
             f"{after:.3g}",
-            f"{parameter.unit} (bound)" if at_bound else parameter.unit,
+            f"{parameter.unit} (at its bound)".strip() if at_bound else parameter.unit,
         )
         component = parameter.component
     return table
@@ -329,17 +330,21 @@ def hyperparameter_table(start, fitted):
 
 def check_table(checks, values, conditions):
     """One column for each point at which the gradient was checked."""
-    table = Table(box=SIMPLE_HEAD, title="Gradient beside central differences", title_justify="left")
-    table.add_column("")
+    table = Table(
+        box=SIMPLE_HEAD,
+        title=f"Gradient beside central differences, all {len(HYPERPARAMETERS)} components",
+        title_justify="left",
+    )
+    table.add_column("", no_wrap=True)
     for where in ("start", "fit"):
         table.add_column(where)
     worst = [HYPERPARAMETERS[check.worst] for check in checks]
     eps = np.finfo(float).eps
     table.add_row("log marginal likelihood", *(f"{value:.3f}" for value in values))
-    table.add_row("its rounding error, measured", *(f"{check.noise:.1e}" for check in checks))
-    table.add_row("eps cond(K), to compare", *(f"{eps * condition:.1e}" for condition in conditions))
-    table.add_row(f"largest relative error of {len(HYPERPARAMETERS)}", *(f"{check.error:.1e}" for check in checks))
-    table.add_row("  which is at", *(f"{p.component}, {p.name}" for p in worst))
+    table.add_row("rounding error of it", *(f"{check.noise:.1e}" for check in checks))
+    table.add_row("eps cond(K)", *(f"{eps * condition:.1e}" for condition in conditions))
+    table.add_row("largest relative error", *(f"{check.error:.1e}" for check in checks))
+    table.add_row("  found at", *(f"{p.component}, {p.name}" for p in worst))
     table.add_row("tolerance", *(f"{check.tolerance:.1e}" for check in checks))
     table.add_row("", *("passed" if check.passed else "FAILED" for check in checks))
     return table
@@ -387,7 +392,6 @@ def plot(process, log_theta, held_out, output):
     left.set_ylabel("CO$_2$ concentration (ppm)")
     left.set_title("The record", fontsize="medium")
     left.set_xlim(train.year[0] - 1, end + 1)
-    left.legend(loc="upper left", frameon=False, fontsize="small")
 
     shown = fitted_years >= cut - 2
     visible = np.concatenate([past[shown], mean - Z95 * sd, mean + Z95 * sd, held_out.ppm])
@@ -409,6 +413,8 @@ def plot(process, log_theta, held_out, output):
     for ax in axes[1]:
         ax.axhline(0, color="0.2", lw=0.8)
         ax.set_xlabel("year")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     figure.suptitle("Atmospheric CO$_2$ at Mauna Loa: Gaussian process fitted up to the dashed line, forecast beyond")
     figure.savefig(output, format="png")
 
@@ -472,7 +478,8 @@ def run(*, months=None, forecast_years=10, iterations=200, output="matkern-co2.p
     console.print(check_table(checks, values, conditions))
     console.print(
         f"Differences of fourth order, step h = {STEP:g} in the logarithms; errors are relative to 1 where a component "
-        "is smaller. Tolerance: 10 (rounding error / h + n h^4).\n"
+        "is smaller. Tolerance: 10 (rounding error / h + n h^4); the rounding error is measured, of the order of eps "
+        "cond(K).\n"
     )
 
     mean, sd = process.predict(optimum.x, held_out.year)
@@ -489,9 +496,9 @@ def run(*, months=None, forecast_years=10, iterations=200, output="matkern-co2.p
     console.print(timing_table(seconds))
     config = show_config(mode="dicts")
     console.print(
-        f"n = {len(train.month)}, {ROUNDS} rounds in turn; matkern {config['matkern']}, autograd {version('autograd')}, "
-        f"NumPy {config['numpy']}, SciPy {config['scipy']}, Python {config['python']}; threads: matkern "
-        f"{config['threads']}, SciPy's BLAS {config['blas threads']}"
+        f"n = {len(train.month)}, {ROUNDS} rounds in turn; matkern {config['matkern']}, autograd "
+        f"{version('autograd')}, NumPy {config['numpy']}, SciPy {config['scipy']}, Python {config['python']}; threads: "
+        f"matkern {config['threads']}, SciPy's BLAS {config['blas threads']}"
     )
     if any(statistics.median(t) > BUSY * min(t) for by_name in seconds.values() for t in by_name.values()):
         console.print("The machine was busy, medians are far from the fastest: time it again when it is quiet.")

@@ -36,7 +36,7 @@ class Op:
     result : type, optional
         The namedtuple of the outputs, if there are several.
     holomorphic : callable, optional
-        From the options to whether the outputs are holomorphic functions of complex inputs.
+        ``holomorphic(name, options)``: whether the outputs are holomorphic functions of this complex input.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Op:
     jvp_formula: Callable
     outputs: tuple
     result: type | None = None
-    holomorphic: Callable = lambda options: True
+    holomorphic: Callable = lambda name, options: True
 
     def __post_init__(self):
         OPS[self.name] = self
@@ -222,9 +222,19 @@ class _Call:
         for n in op.inputs:
             if given[n] is not None and n not in op.differentiable_inputs:
                 raise ValueError(f"{op.name}: {n} has no derivative: its tangent must be None")
+        # extra axes go before the batch of the outputs, which may have more axes than the input's own
+        batch = max(self.outputs[n].ndim - self.core_ndim(n) for n in op.outputs)
+        for n, x in zip(op.inputs, self.inputs, strict=True):
+            if given[n] is not None:
+                extra = given[n].ndim - self.column(n, x).ndim
+                missing = batch - (x.ndim - self.core_ndim(n))
+                given[n] = given[n][(slice(None),) * extra + (None,) * (missing if extra else 0)]
         results = op.run_pushforward(self.values, given, self.options)
         dots = {n: self.squeezed(n, y) for n, y in zip(op.differentiable_outputs, results, strict=True)}
-        return {n: dots[n] if n in dots else np.zeros_like(self.outputs[n]) for n in op.outputs}
+        n, y = next(iter(dots.items()))
+        extra = y.shape[: y.ndim - self.outputs[n].ndim]
+        zeros = {n: np.zeros(extra + y.shape, y.dtype) for n, y in self.outputs.items() if n not in dots}
+        return {n: (dots | zeros)[n] for n in op.outputs}
 
 
 def vjp(op, /, *inputs, **options):
@@ -392,7 +402,7 @@ def jacobian(op, /, *inputs, argnum=0, data_ndim=None, **options):
     name, x = op.inputs[argnum], call.inputs[argnum]
     if name not in op.differentiable_inputs:
         raise ValueError(f"{op.name}: {name} has no derivative")
-    if x.dtype.kind == "c" and not op.holomorphic(options):
+    if x.dtype.kind == "c" and not op.holomorphic(name, options):
         raise ValueError(
             f"{op.name} is not a holomorphic function of a complex {name}, so it has no complex Jacobian; take jvp or "
             "vjp along the real and the imaginary directions"

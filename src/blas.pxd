@@ -1,4 +1,4 @@
-# cython: language_level=3
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """BLAS and LAPACK for row-major matrices of four dtypes: the only cimport of scipy.linalg.cython_*.
 
 A row-major matrix read column by column, as BLAS reads it, is its own transpose. So every routine here
@@ -6,6 +6,9 @@ swaps operands, sides and triangles once, and the kernels never think of it. Siz
 that the batch layer (gufunc.pyx) has checked against INT_MAX, and become int here and nowhere else.
 `ld` is the distance between rows, in elements.
 """
+
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
 
 from scipy.linalg.cython_blas cimport (
     sgemm, dgemm, cgemm, zgemm, ssymm, dsymm, chemm, zhemm, ssyr2k, dsyr2k, cher2k, zher2k,
@@ -82,38 +85,112 @@ cdef inline int ld_(Py_ssize_t ld) noexcept nogil:
 
 # level 3
 
+# Products of at least this many multiplications are shared among threads, in pieces of about a quarter of it.
+cdef enum:
+    SHARED_ABOVE = 8000000
+    MOST_PIECES = 32
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    typedef void (*matkern_body)(void *context, int64_t first, int64_t last);
+    static void (*matkern_share)(int64_t pieces, matkern_body body, void *context) = 0;     /* of this module */
+    static inline void share_products(size_t address) { *(void **) &matkern_share = (void *) address; }
+    """
+    ctypedef void (*matkern_body)(void *context, int64_t first, int64_t last) noexcept nogil
+    void (*matkern_share)(int64_t pieces, matkern_body body, void *context) noexcept nogil
+    void share_products(size_t address)     # matkern.kernels.gufunc.share; without it products are not shared
+
+cdef struct Product:        # of one dtype: C := alpha op(A) op(B) + beta C, or with Hermitian A
+    char dtype              # BLAS's letter
+    char uplo               # the triangle of a Hermitian A, as BLAS sees it; 0: A is any matrix
+    char transa, transb
+    Py_ssize_t m, n, k, lda, ldb, ldc
+    char *a
+    char *b
+    char *c
+    void *alpha
+    void *beta
+    int64_t pieces
+
+
+cdef inline void multiply(Product *p) noexcept nogil:
+    cdef int m = <int> p.m, n = <int> p.n, k = <int> p.k, lda = ld_(p.lda), ldb = ld_(p.ldb), ldc = ld_(p.ldc)
+    cdef char side = c'R'
+    if p.uplo:
+        if p.dtype == c's':
+            ssymm(&side, &p.uplo, &n, &m, <s*> p.alpha, <s*> p.a, &lda, <s*> p.b, &ldb, <s*> p.beta, <s*> p.c, &ldc)
+        elif p.dtype == c'd':
+            dsymm(&side, &p.uplo, &n, &m, <d*> p.alpha, <d*> p.a, &lda, <d*> p.b, &ldb, <d*> p.beta, <d*> p.c, &ldc)
+        elif p.dtype == c'c':
+            chemm(&side, &p.uplo, &n, &m, <c*> p.alpha, <c*> p.a, &lda, <c*> p.b, &ldb, <c*> p.beta, <c*> p.c, &ldc)
+        else:
+            zhemm(&side, &p.uplo, &n, &m, <z*> p.alpha, <z*> p.a, &lda, <z*> p.b, &ldb, <z*> p.beta, <z*> p.c, &ldc)
+    elif p.dtype == c's':
+        sgemm(&p.transb, &p.transa, &n, &m, &k, <s*> p.alpha, <s*> p.b, &ldb, <s*> p.a, &lda, <s*> p.beta,
+              <s*> p.c, &ldc)
+    elif p.dtype == c'd':
+        dgemm(&p.transb, &p.transa, &n, &m, &k, <d*> p.alpha, <d*> p.b, &ldb, <d*> p.a, &lda, <d*> p.beta,
+              <d*> p.c, &ldc)
+    elif p.dtype == c'c':
+        cgemm(&p.transb, &p.transa, &n, &m, &k, <c*> p.alpha, <c*> p.b, &ldb, <c*> p.a, &lda, <c*> p.beta,
+              <c*> p.c, &ldc)
+    else:
+        zgemm(&p.transb, &p.transa, &n, &m, &k, <z*> p.alpha, <z*> p.b, &ldb, <z*> p.a, &lda, <z*> p.beta,
+              <z*> p.c, &ldc)
+
+
+cdef inline void multiply_pieces(void *context, int64_t first, int64_t last) noexcept nogil:
+    """The pieces first <= i < last of a product: rows of C if it has more of them and A is any matrix, or columns."""
+    cdef Product piece = (<Product*> context)[0]
+    cdef Py_ssize_t size = 4 if piece.dtype == c's' else 16 if piece.dtype == c'z' else 8, begin
+    if piece.m > piece.n and not piece.uplo:
+        begin = piece.m * first // piece.pieces
+        piece.m = piece.m * last // piece.pieces - begin
+        piece.a += size * begin * (piece.lda if piece.transa == c'N' else 1)
+        piece.c += size * begin * piece.ldc
+    else:
+        begin = piece.n * first // piece.pieces
+        piece.n = piece.n * last // piece.pieces - begin
+        piece.b += size * begin * (1 if piece.transb == c'N' else piece.ldb)
+        piece.c += size * begin
+    if piece.m and piece.n:
+        multiply(&piece)
+
+
+cdef inline void multiply_shared(scalar *unused, Product *p) noexcept nogil:
+    cdef double work = <double> p.m * p.n * p.k
+    p.dtype = c's' if scalar is s else c'd' if scalar is d else c'c' if scalar is c else c'z'
+    if p.m == 0 or p.n == 0:
+        return
+    if work < SHARED_ABOVE or matkern_share is NULL:
+        multiply(p)
+    else:
+        p.pieces = <int64_t> min(4 * work / SHARED_ABOVE, <double> MOST_PIECES)
+        matkern_share(p.pieces, multiply_pieces, p)
+
+
 cdef inline void gemm(char transa, char transb, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, scalar alpha,
                       scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb,
                       scalar beta, scalar *c_, Py_ssize_t ldc) noexcept nogil:
     """C := alpha op(A) op(B) + beta C; C is (m, n), op(A) is (m, k), op(B) is (k, n)."""
-    cdef int m_ = <int> m, n_ = <int> n, k_ = <int> k, lda_ = ld_(lda), ldb_ = ld_(ldb), ldc_ = ld_(ldc)
-    if m == 0 or n == 0:
-        return
-    if scalar is s:
-        sgemm(&transb, &transa, &n_, &m_, &k_, &alpha, b, &ldb_, a, &lda_, &beta, c_, &ldc_)
-    elif scalar is d:
-        dgemm(&transb, &transa, &n_, &m_, &k_, &alpha, b, &ldb_, a, &lda_, &beta, c_, &ldc_)
-    elif scalar is c:
-        cgemm(&transb, &transa, &n_, &m_, &k_, &alpha, b, &ldb_, a, &lda_, &beta, c_, &ldc_)
-    else:
-        zgemm(&transb, &transa, &n_, &m_, &k_, &alpha, b, &ldb_, a, &lda_, &beta, c_, &ldc_)
+    cdef Product p
+    p.uplo = 0
+    p.transa, p.transb = transa, transb
+    p.m, p.n, p.k, p.lda, p.ldb, p.ldc = m, n, k, lda, ldb, ldc
+    p.a, p.b, p.c, p.alpha, p.beta = <char*> a, <char*> b, <char*> c_, &alpha, &beta
+    multiply_shared(a, &p)
 
 
 cdef inline void hemm(char uplo, Py_ssize_t m, Py_ssize_t n, scalar alpha, scalar *a, Py_ssize_t lda,
                       scalar *b, Py_ssize_t ldb, scalar beta, scalar *c_, Py_ssize_t ldc) noexcept nogil:
     """C := alpha A B + beta C; A is Hermitian (m, m), stored in one triangle; C and B are (m, n)."""
-    cdef int m_ = <int> m, n_ = <int> n, lda_ = ld_(lda), ldb_ = ld_(ldb), ldc_ = ld_(ldc)
-    cdef char side = c'R', tri = other(uplo)
-    if m == 0 or n == 0:
-        return
-    if scalar is s:
-        ssymm(&side, &tri, &n_, &m_, &alpha, a, &lda_, b, &ldb_, &beta, c_, &ldc_)
-    elif scalar is d:
-        dsymm(&side, &tri, &n_, &m_, &alpha, a, &lda_, b, &ldb_, &beta, c_, &ldc_)
-    elif scalar is c:
-        chemm(&side, &tri, &n_, &m_, &alpha, a, &lda_, b, &ldb_, &beta, c_, &ldc_)
-    else:
-        zhemm(&side, &tri, &n_, &m_, &alpha, a, &lda_, b, &ldb_, &beta, c_, &ldc_)
+    cdef Product p
+    p.uplo = other(uplo)
+    p.transa = p.transb = c'N'
+    p.m, p.n, p.k, p.lda, p.ldb, p.ldc = m, n, m, lda, ldb, ldc
+    p.a, p.b, p.c, p.alpha, p.beta = <char*> a, <char*> b, <char*> c_, &alpha, &beta
+    multiply_shared(a, &p)
 
 
 cdef inline void her2k(char uplo, Py_ssize_t n, Py_ssize_t k, double alpha, scalar *a, Py_ssize_t lda,
@@ -168,6 +245,27 @@ cdef inline void trsv(char uplo, char trans, char diag, Py_ssize_t n, scalar *a,
         ctrsv(&tri, &trans_, &diag, &n_, a, &lda_, x, &one)
     else:
         ztrsv(&tri, &trans_, &diag, &n_, a, &lda_, x, &one)
+
+
+cdef inline void trmm_strict(char uplo, char trans, Py_ssize_t m, Py_ssize_t n, scalar alpha, scalar *a, Py_ssize_t lda,
+                             scalar *b, Py_ssize_t ldb) noexcept nogil:
+    """B := alpha op(A) B with a zero diagonal for the triangular A's; B is (m, n).
+
+    Without its diagonal a triangle is one with a full diagonal, of one row less, that also moves B by a row.
+    """
+    cdef Py_ssize_t i
+    cdef bint down = (uplo == c'L') == (trans == c'N')          # op(A) is lower triangular
+    cdef scalar *inner = a + lda if uplo == c'L' else a + 1
+    if m == 0 or n == 0:
+        return
+    trmm(c'L', uplo, trans, c'N', m - 1, n, alpha, inner, lda, b if down else b + ldb, ldb)
+    for i in range(m - 1):
+        if down:
+            memcpy(b + (m - 1 - i) * ldb, b + (m - 2 - i) * ldb, n * sizeof(scalar))
+        else:
+            memcpy(b + i * ldb, b + (i + 1) * ldb, n * sizeof(scalar))
+    for i in range(n):
+        b[i if down else (m - 1) * ldb + i] = 0
 
 
 # A triangular system of at most this size is solved at once. BLAS's trsm is several times slower than its gemm

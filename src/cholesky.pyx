@@ -20,11 +20,13 @@ L11, L21, L22 the quarters of L,
 
 from numpy.linalg import LinAlgError
 
-from blas cimport GEMMT_SCRATCH, c, conj, d, gemmt, hemm, her2k, potrf, real, s, scalar, trmm, trsm, z
+from blas cimport GEMMT_SCRATCH, c, conj, d, gemmt, hemm, her2k, potrf, real, s, scalar, share_products, trmm, trsm, z
 from dense cimport copy, copy_triangle, conjugate, finish_hermitian, has_nan, hermitian_lower, transpose
 from gufunc cimport NONFINITE, dtypes
 
-from matkern.kernels.gufunc import Kernel
+from matkern.kernels.gufunc import Kernel, share
+
+share_products(share)
 
 cdef enum:
     BASE = 24               # below it, plain loops

@@ -1,4 +1,4 @@
-# cython: language_level=3
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Plain loops over one row-major matrix: copies, triangles, mirrors, scans, norms. No BLAS.
 
 What crosses the diagonal goes in tiles of 16 x 16, for the cache's sake.

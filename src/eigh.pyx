@@ -11,26 +11,30 @@ Advances in Automatic Differentiation (2008), section 2.3.3; C. Boeddeker et al.
 complex-valued gradients with application to statistically optimum beamforming, arXiv:1701.00392 (2017),
 section 4.3, for the complex case.
 
-w_i and w_j count as repeated when |w_i - w_j| <= REPEATED n eps max|w|. There the quotient has no value: a
-numerator within REPEATED n eps |V_bar| (of S: |A_dot|; Frobenius norms) is zero but for rounding and contributes
-nothing, and another one is the case of the option `degenerate`. The phase of an eigenvector is free, so Im M_ii
+w_i and w_j count as repeated when |w_i - w_j| <= REPEATED sqrt(n) eps max|w|: for eigenvalues that are equal but
+for rounding, LAPACK's were measured at up to 1.2 sqrt(n) eps max|w| apart (n from 4 to 500), and a bound in n itself
+would take the neighbours of large single-precision matrices for equal. There the quotient has no value: a numerator
+within GAUGE n eps |V_bar| (of S: |A_dot|; Frobenius norms) is zero but for rounding and contributes nothing, and
+another one is the case of the option `degenerate`. The phase of an eigenvector is free, so Im M_ii
 is zero for a loss that has a gradient; `gauge="raise"` fails when it is above GAUGE n eps |V_bar|.
 """
 
-from libc.math cimport fabs
+from libc.math cimport fabs, sqrt
 from numpy.linalg import LinAlgError
 
 from blas cimport (GEMMT_SCRATCH, c, conj, d, eps, gemm, gemmt, get_real, heevd_columns, heevd_workspace, imag, other,
-                   real, s, scalar, set_real, z)
+                   real, s, scalar, set_real, share_products, z)
 from dense cimport all_finite, conjugate, copy, fill, finish_hermitian, hermitian_lower, mirror, norm, transpose
 from gufunc cimport NONFINITE, dtypes
 
 from libc.limits cimport INT_MAX
 
-from matkern.kernels.gufunc import Kernel
+from matkern.kernels.gufunc import Kernel, share
+
+share_products(share)
 
 cdef enum:
-    REPEATED = 16
+    REPEATED = 4
     GAUGE = 16
 
 cdef enum:                  # options of the pullback and the pushforward, in their order
@@ -67,7 +71,7 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
 
 cdef double repeated_within(Py_ssize_t n, scalar *w) noexcept nogil:
     """Eigenvalues that are at most this far apart count as repeated."""
-    return REPEATED * n * eps(w) * max(fabs(get_real(w, 0)), fabs(get_real(w, n - 1)))
+    return REPEATED * sqrt(<double> n) * eps(w) * max(fabs(get_real(w, 0)), fabs(get_real(w, n - 1)))
 
 
 cdef int divide(scalar *numerator, double gap, double apart, double small, int degenerate) noexcept nogil:
@@ -189,13 +193,14 @@ FAILURES = {
 eigh = Kernel(
     "eigh", "a(n,n) -> eigenvalues:real(n), eigenvectors(n,n)",
     dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace, {"UPLO": ("L", "U")},
-    {NO_CONVERGENCE: (LinAlgError, "has eigenvalues that did not converge")})
+    {NO_CONVERGENCE: (LinAlgError, "has eigenvalues that did not converge")}, optional=("eigenvectors",))
 eigh_vjp = Kernel(
     "eigh_vjp", "eigenvalues:real(n), eigenvectors(n,n), eigenvalues_bar:real(n), eigenvectors_bar(n,n) -> a_bar(n,n)",
     dtypes(vjp[s], vjp[d], vjp[c], vjp[z]), <size_t> vjp_workspace, POLICY | {"gauge": ("raise", "ignore")}, FAILURES)
 eigh_jvp = Kernel(
     "eigh_jvp", "eigenvalues:real(n), eigenvectors(n,n), a_dot(n,n) -> eigenvalues_dot:real(n), eigenvectors_dot(n,n)",
-    dtypes(jvp[s], jvp[d], jvp[c], jvp[z]), <size_t> jvp_workspace, POLICY, FAILURES)
+    dtypes(jvp[s], jvp[d], jvp[c], jvp[z]), <size_t> jvp_workspace, POLICY, FAILURES,
+    optional=("eigenvalues_dot", "eigenvectors_dot"))
 
 for kernel in (eigh, eigh_vjp, eigh_jvp):
     globals().update(kernel.gufuncs())

@@ -19,6 +19,7 @@ import re
 import numpy as np
 
 cimport numpy as cnp
+from cpython.exc cimport PyErr_SetString
 from libc.limits cimport INT_MAX
 from libc.math cimport NAN
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -33,7 +34,8 @@ cnp.import_ufunc()
 
 cdef extern from "parallel.hpp" namespace "matkern":
     ctypedef void (*Body)(void *context, int64_t first, int64_t last) noexcept nogil
-    void run(int64_t items, double work, Body body, void *context) nogil
+    void run(int64_t items, double work, bint lapack, Body body, void *context) nogil
+    void c_share "matkern::share" (int64_t pieces, Body body, void *context) nogil
     void c_set_num_threads "matkern::set_num_threads" (int threads)
     int c_get_num_threads "matkern::get_num_threads" ()
     void c_set_blas "matkern::set_blas" (void (*set)(int) noexcept nogil, int (*get)() noexcept nogil)
@@ -95,8 +97,10 @@ cdef struct Loop:           # a kernel for one dtype and one combination of opti
     workspace_function workspace
     int dtype
     int nin, nop, ndim
+    bint derivative         # some operand is a cotangent or a tangent
     int least               # which letter is `min`, -1 if there is none
     int m, n                # and those whose smaller it is
+    int declared            # of a gufunc: m or n, whichever stands for `min` in its signature
     Operand operand[MAX_OPERANDS]
     int option[MAX_OPTIONS]
 
@@ -284,7 +288,7 @@ cdef Refusal go(Batch *b) noexcept nogil:
         return NO_MEMORY
     b.bytes += workspace * itemsize(SCALAR, loop.dtype)
     b.work = CALL_WORK + <double> elements * largest
-    run(items, b.work, matrices, b)
+    run(items, b.work, not loop.derivative, matrices, b)
     return NO_MEMORY if b.failures is not NULL and b.failures.memory else FINE
 
 
@@ -309,6 +313,12 @@ cdef void coalesce(Batch *b) noexcept nogil:
     b.ndim = last + 1
 
 
+cdef void fail(const char *message) noexcept nogil:
+    """Set an exception, for which NumPy looks after a loop."""
+    with gil:
+        PyErr_SetString(ValueError, message)
+
+
 cdef void gufunc_loop(char **args, const cnp.npy_intp *dimensions, const cnp.npy_intp *steps,
                       void *data) noexcept nogil:
     """NumPy's inner loop: one batch axis, core strides behind the batch strides."""
@@ -327,6 +337,9 @@ cdef void gufunc_loop(char **args, const cnp.npy_intp *dimensions, const cnp.npy
             b.n[k] = dimensions[0]
     if loop.least >= 0:
         b.n[loop.least] = min(b.n[loop.m], b.n[loop.n])
+        if b.n[loop.least] != b.n[loop.declared]:
+            fail(b"this gufunc is for matrices of the other shape: tall (min=n) or wide (min=m)")
+            return
     for k in range(loop.nop):
         b.data[k] = args[k]
         b.strides[k][0] = steps[k]
@@ -337,8 +350,7 @@ cdef void gufunc_loop(char **args, const cnp.npy_intp *dimensions, const cnp.npy
     refusal = go(&b)
     clear_float_status()
     if refusal != FINE:
-        with gil:
-            raise_refusal("gufunc", refusal)
+        fail(b"too large for the 32-bit integers of BLAS and LAPACK, or no memory for the workspace")
 
 
 cdef int raise_refusal(str name, Refusal refusal) except *:
@@ -387,9 +399,11 @@ cdef class Kernel:
         The values that each option may take, the default first; the matrix function gets indices.
     failures : dict, optional
         What a matrix function's positive codes mean: an exception and the end of a sentence.
+    optional : tuple of str, optional
+        The outputs that the matrix function leaves out where they are NULL.
     """
     cdef readonly str name, signature
-    cdef readonly tuple inputs, outputs
+    cdef readonly tuple inputs, outputs, optional
     cdef readonly dict options, failures
     cdef readonly dict cores            # operand -> its core's letters
     cdef dict indices, _gufuncs
@@ -399,11 +413,11 @@ cdef class Kernel:
     cdef bint flexible[MAX_DIMS]
 
     def __init__(self, str name, str signature, list functions, size_t workspace=0, dict options=None,
-                 dict failures=None):
+                 dict failures=None, tuple optional=()):
         cdef int k, j, dtype
         cdef Loop *loop
         self.name, self.signature = name, signature
-        self.options, self.failures = options or {}, failures or {}
+        self.options, self.failures, self.optional = options or {}, failures or {}, optional
         self.indices = {key: {v: i for i, v in enumerate(values)} for key, values in self.options.items()}
         self.defaults = tuple([0] * len(self.options))
         sides = [re.findall(r"(\w+)(?::(int|real))?\(([^)]*)\)", side) for side in signature.split("->")]
@@ -438,6 +452,7 @@ cdef class Kernel:
             loop.workspace = <workspace_function> workspace
             loop.dtype = dtype
             loop.nin, loop.nop, loop.ndim = len(self.inputs), len(operands), len(letters)
+            loop.derivative = bool(self.followers)
             loop.least = loop.m = loop.n = -1
             if "min" in letters:
                 loop.least, loop.m, loop.n = letters.index("min"), letters.index("m"), letters.index("n")
@@ -457,7 +472,7 @@ cdef class Kernel:
     def __repr__(self):
         return f"<kernel {self.name}: {self.signature}>"
 
-    def __call__(self, *operands, tuple wanted=None, out=None, str on_error="raise", **options):
+    def __call__(self, *operands, tuple wanted=None, out=None, on_error="raise", **options):
         """Run the kernel; `wanted` names the outputs to compute (all of them if None)."""
         cdef Batch b
         cdef Failures failures
@@ -467,10 +482,12 @@ cdef class Kernel:
         cdef Py_ssize_t size
         cdef cnp.ndarray array
         cdef Refusal refusal
-        cdef cnp.npy_intp shape[MAX_BATCH]
+        cdef cnp.npy_intp shape[MAX_BATCH + MAX_CORE]
 
         if len(operands) != len(self.inputs):
             raise TypeError(f"{self.name} takes {', '.join(self.inputs)}, got {len(operands)} operands")
+        if wanted is not None and not set(wanted) <= set(self.outputs):
+            raise ValueError(f"{self.name}: wanted must name some of {', '.join(self.outputs)}, got {wanted}")
         if on_error != "raise":
             self.check_options({"on_error": on_error})
         for x in operands:
@@ -568,24 +585,30 @@ cdef class Kernel:
         # outputs
         nout = loop.nop - loop.nin
         results = []
+        spare = []                          # what is not wanted, but that the matrix function needs to write to
         copies = []
         if out is not None and not isinstance(out, tuple):
             out = (out,)
         if out is not None and len(out) != (nout if wanted is None else len(wanted)):
             raise ValueError(f"{self.name}: out must hold {nout if wanted is None else len(wanted)} arrays, "
                              f"got {len(out)}")
+        if out is not None:
+            for j in range(1, len(out)):
+                if any(x is not None and out[j] is not None and np.may_share_memory(x, out[j]) for x in out[:j]):
+                    raise ValueError(f"{self.name}: arrays of out overlap")
         for k in range(loop.nin, loop.nop):
             b.data[k] = NULL
             for axis in range(b.ndim):
                 b.strides[k][axis] = 0
-            if wanted is not None and self.outputs[k - loop.nin] not in wanted:
+            returned = wanted is None or self.outputs[k - loop.nin] in wanted
+            if not returned and self.outputs[k - loop.nin] in self.optional:
                 continue
             core = self._core(&loop.operand[k], vector)
             for axis in range(b.ndim):
                 shape[axis] = b.shape[axis]
             for j in range(core):
                 shape[b.ndim + j] = b.n[loop.operand[k].dim[j]]
-            given = out[len(results)] if out is not None else None
+            given = out[len(results)] if out is not None and returned else None
             if given is None:
                 array = cnp.PyArray_EMPTY(b.ndim + core, shape, typenum(loop.operand[k].kind, dtype), 0)
             else:
@@ -593,7 +616,7 @@ cdef class Kernel:
                 array = self._output(given, expected, typenum(loop.operand[k].kind, dtype), arrays + results)
                 if array is not given:
                     copies.append((given, array))
-            results.append(array)
+            (results if returned else spare).append(array)
             for axis in range(b.ndim):
                 b.strides[k][axis] = array.strides[axis]
             self._point(&b, k, array, core)
@@ -612,7 +635,7 @@ cdef class Kernel:
         if failures.count and on_error == "raise":
             self._raise(failures.code, failures.first, failures.count, batch)
         if out is not None:
-            results = list(out)
+            results = [result if given is None else given for given, result in zip(out, results)]
         return results[0] if len(results) == 1 else tuple(results)
 
     def check_options(self, dict options):
@@ -648,7 +671,7 @@ cdef class Kernel:
         for key, values in self.indices.items():
             value = options.get(key, self.options[key][0])
             try:
-                index = values[value] if value in values or not isinstance(value, str) else values[value.upper()]
+                index = values[value]
             except (KeyError, TypeError):
                 raise ValueError(f"{self.name}: {key} must be one of {', '.join(map(repr, self.options[key]))}, "
                                  f"got {value!r}") from None
@@ -754,6 +777,7 @@ cdef class Kernel:
         for dtype in range(4):
             loop = <Loop*> malloc(sizeof(Loop))
             loop[0] = self.loops[dtype]
+            loop.declared = loop.m if least == "m" else loop.n
             for j, (key, value) in enumerate(zip(self.options, values)):
                 loop.option[j] = self.indices[key][value]
             loops[dtype] = <cnp.PyUFuncGenericFunction> gufunc_loop
@@ -771,6 +795,9 @@ _alive = []
 
 
 # ---- threads
+
+share = <size_t> <void*> c_share        # for the products of blas.pxd
+
 
 def set_num_threads(int threads):
     c_set_num_threads(threads)

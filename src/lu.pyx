@@ -28,12 +28,15 @@ lu_solve, X = A^-1 B with Y = U X = L^-1 P^T B:
 
 from numpy.linalg import LinAlgError
 
-from blas cimport GEMMT_SCRATCH, c, conj, d, gemm, gemmt, get_real, s, scalar, set_real, trmm, trsm, z
+from blas cimport (GEMMT_SCRATCH, c, conj, d, gemm, gemmt, get_real, s, scalar, set_real, share_products, trmm,
+                   trmm_strict, trsm, z)
 from dense cimport copy, fill, has_nan, permute_rows, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from pivoted cimport check_factor, factor, pivots_valid, solve_factored
 
-from matkern.kernels.gufunc import Kernel
+from matkern.kernels.gufunc import Kernel, share
+
+share_products(share)
 
 cdef enum:
     BASE = 24               # below it, plain loops
@@ -97,14 +100,11 @@ cdef void subtract(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *t, Py_ssize_t 
 
 cdef void push_right(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *t, Py_ssize_t ld, scalar *scratch) noexcept nogil:
     """The (m, n) block of columns to the right of the leading (m, m) one, which is done."""
-    cdef Py_ssize_t i, j
+    cdef Py_ssize_t i
     for i in range(m):
         copy(n, lu + i * ld + m, scratch + i * n)
-    trmm(c'L', c'L', c'N', c'U', m, n, 1, t, ld, scratch, n)                # (I + L11_dot) U12
+    trmm_strict(c'L', c'N', m, n, 1, t, ld, scratch, n)
     subtract(m, n, scratch, t + m, ld)
-    for i in range(m):
-        for j in range(m, m + n):
-            t[i * ld + j] = t[i * ld + j] + lu[i * ld + j]
     trsm(c'L', c'L', c'N', c'U', m, n, 1, lu, ld, t + m, ld)
 
 
@@ -336,8 +336,7 @@ cdef int lu_solve_jvp_matrix(scalar **x, const Py_ssize_t *n, const int *option,
     cdef scalar *b_dot = x[4]
     cdef scalar *x_dot = x[5]
     cdef Py_ssize_t i, size = n[0] * n[1]
-    cdef scalar *y = work
-    cdef scalar *t = work + size
+    cdef scalar *t = work
     cdef int code = check_factor(n[0], lu, <int*> x[1], SINGULAR, BAD_PIVOTS)
     if code:
         return code
@@ -347,12 +346,11 @@ cdef int lu_solve_jvp_matrix(scalar **x, const Py_ssize_t *n, const int *option,
         copy(size, b_dot, x_dot)
         permute_rows(n[0], n[1], <int*> x[1], False, x_dot)
     if lu_dot is not NULL:
-        copy(size, solution, y)
-        trmm(c'L', c'U', c'N', c'N', n[0], n[1], 1, lu, n[0], y, n[1])
-        copy(size, y, t)
-        trmm(c'L', c'L', c'N', c'U', n[0], n[1], 1, lu_dot, n[0], t, n[1])      # (I + L_dot) Y
+        copy(size, solution, t)
+        trmm(c'L', c'U', c'N', c'N', n[0], n[1], 1, lu, n[0], t, n[1])          # Y = U X
+        trmm_strict(c'L', c'N', n[0], n[1], 1, lu_dot, n[0], t, n[1])
         for i in range(size):
-            x_dot[i] = x_dot[i] - (t[i] - y[i])
+            x_dot[i] = x_dot[i] - t[i]
     trsm(c'L', c'L', c'N', c'U', n[0], n[1], 1, lu, n[0], x_dot, n[1])
     if lu_dot is not NULL:
         copy(size, solution, t)
@@ -404,7 +402,7 @@ lu_factor_jvp = Kernel(
 lu = Kernel(
     "lu", "a(m,n) -> p:real(m,m), l(m,min), u(min,n)",
     dtypes(lu_forward[s], lu_forward[d], lu_forward[c], lu_forward[z]),
-    <size_t> forward_workspace)
+    <size_t> forward_workspace, optional=("p", "l", "u"))
 lu_vjp = Kernel(
     "lu_vjp", "p:real(m,m), l(m,min), u(min,n), l_bar(m,min), u_bar(min,n) -> a_bar(m,n)",
     dtypes(lu_vjp_matrix[s], lu_vjp_matrix[d], lu_vjp_matrix[c], lu_vjp_matrix[z]),
@@ -412,7 +410,7 @@ lu_vjp = Kernel(
 lu_jvp = Kernel(
     "lu_jvp", "p:real(m,m), l(m,min), u(min,n), a_dot(m,n) -> l_dot(m,min), u_dot(min,n)",
     dtypes(lu_jvp_matrix[s], lu_jvp_matrix[d], lu_jvp_matrix[c], lu_jvp_matrix[z]),
-    <size_t> unpacked_workspace, failures=FAILURES)
+    <size_t> unpacked_workspace, failures=FAILURES, optional=("l_dot", "u_dot"))
 
 lu_solve = Kernel(
     "lu_solve", "lu(n,n), piv:int(n), b(n,k?) -> x(n,k?)",
@@ -420,7 +418,7 @@ lu_solve = Kernel(
 lu_solve_vjp = Kernel(
     "lu_solve_vjp", "lu(n,n), piv:int(n), x(n,k?), x_bar(n,k?) -> lu_bar(n,n), b_bar(n,k?)",
     dtypes(lu_solve_vjp_matrix[s], lu_solve_vjp_matrix[d], lu_solve_vjp_matrix[c], lu_solve_vjp_matrix[z]),
-    <size_t> solve_workspace, failures=SOLVE_FAILURES)
+    <size_t> solve_workspace, failures=SOLVE_FAILURES, optional=("lu_bar", "b_bar"))
 lu_solve_jvp = Kernel(
     "lu_solve_jvp", "lu(n,n), piv:int(n), x(n,k?), lu_dot(n,n), b_dot(n,k?) -> x_dot(n,k?)",
     dtypes(lu_solve_jvp_matrix[s], lu_solve_jvp_matrix[d], lu_solve_jvp_matrix[c], lu_solve_jvp_matrix[z]),

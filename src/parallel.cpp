@@ -14,7 +14,7 @@ namespace matkern {
 namespace {
 
 constexpr double SERIAL_BELOW = 4e5;
-constexpr double BLAS_THREADS_ABOVE = 1e9;
+constexpr double BLAS_THREADS_ABOVE = 1e8;
 constexpr double LEAST_CHUNK = 1e5;
 
 std::atomic<int> num_threads{1};
@@ -27,10 +27,14 @@ int (*blas_get)() = nullptr;
 
 struct BlasState {
     std::mutex mutex;
-    int users = 0;        // calls that are under way
-    int theirs = 1;       // what the library was set to before the first of them
+    std::condition_variable changed;
+    int users = 0;         // calls that are under way
+    bool forking = false;  // no new one may start
+    int theirs = 1;        // what the library was set to before the first of them
     int ours = 1;
 };
+
+thread_local int depth = 0;            // calls under way on this thread
 
 // ---- the pool
 
@@ -108,38 +112,54 @@ struct State {
 State *state = nullptr;
 
 #ifndef _WIN32
-void in_child() {
-    int theirs = state->blas.users ? state->blas.theirs : 0;
-    state = new State;
-    inside = false;
-    if (theirs && blas_set) blas_set(theirs);
+// A fork waits for the calls of other threads to end: the child would inherit BLAS's locks as those held them, and
+// with no thread to release them hang in its first call.
+void before_fork() {
+    BlasState &b = state->blas;
+    std::unique_lock<std::mutex> lock(b.mutex);
+    b.forking = true;
+    b.changed.wait(lock, [&] { return b.users == 0; });
 }
+
+void after_fork() {
+    BlasState &b = state->blas;
+    std::lock_guard<std::mutex> lock(b.mutex);
+    b.forking = false;
+    b.changed.notify_all();
+}
+
+void in_child() { state = new State; }
 #endif
 
 struct Init {
     Init() {
         state = new State;
 #ifndef _WIN32
-        pthread_atfork(nullptr, nullptr, in_child);
+        pthread_atfork(before_fork, after_fork, in_child);
 #endif
     }
 } init;
 
-// While it lives BLAS runs on at most `threads`. Calls from several Python threads nest; the last restores.
+// While it lives BLAS runs on at most `threads`. Calls nest, and come from several Python threads; the last restores,
+// unless somebody else has set another number meanwhile.
 class BlasThreads {
 public:
-    explicit BlasThreads(int threads) : active(blas_set && !inside) {
+    explicit BlasThreads(int threads) : active(!inside) {
         if (!active) return;
         BlasState &b = state->blas;
-        std::lock_guard<std::mutex> lock(b.mutex);
-        if (b.users++ == 0) b.theirs = b.ours = blas_get();
-        if (threads < b.ours) blas_set(b.ours = threads);
+        std::unique_lock<std::mutex> lock(b.mutex);
+        if (depth++ == 0) b.changed.wait(lock, [&] { return !b.forking; });
+        if (b.users++ == 0 && blas_get) b.theirs = b.ours = blas_get();
+        if (threads < b.ours && blas_set) blas_set(b.ours = threads);
     }
     ~BlasThreads() {
         if (!active) return;
         BlasState &b = state->blas;
         std::lock_guard<std::mutex> lock(b.mutex);
-        if (--b.users == 0 && b.ours != b.theirs) blas_set(b.theirs);
+        --depth;
+        if (--b.users != 0) return;
+        if (b.ours != b.theirs && blas_get() == b.ours) blas_set(b.theirs);
+        if (b.forking) b.changed.notify_all();
     }
 
 private:
@@ -148,20 +168,10 @@ private:
 
 }  // namespace
 
-void run(int64_t items, double work, Body body, void *context) {
-    int threads = inside ? 1 : num_threads.load();
-    if (items < threads) {
-        BlasThreads guard(work >= BLAS_THREADS_ABOVE ? threads : 1);
-        body(context, 0, items);
-        return;
-    }
-    BlasThreads guard(1);
-    if (threads == 1 || work * items < SERIAL_BELOW) {
-        body(context, 0, items);
-        return;
-    }
-    Pool &pool = state->pool;
-    std::unique_lock<std::mutex> mine(pool.busy, std::try_to_lock);
+namespace {
+
+void in_pool(int64_t items, int64_t chunk, int threads, Body body, void *context) {
+    std::unique_lock<std::mutex> mine(state->pool.busy, std::try_to_lock);
     if (!mine.owns_lock()) {
         body(context, 0, items);
         return;
@@ -170,9 +180,31 @@ void run(int64_t items, double work, Body body, void *context) {
     job.body = body;
     job.context = context;
     job.items = items;
+    job.chunk = chunk;
+    state->pool.run(job, threads);
+}
+
+}  // namespace
+
+void run(int64_t items, double work, bool lapack, Body body, void *context) {
+    int threads = inside ? 1 : num_threads.load();
+    BlasThreads guard(lapack && items < threads && work >= BLAS_THREADS_ABOVE ? threads : 1);
+    if (threads == 1 || items < threads || work * items < SERIAL_BELOW) {
+        body(context, 0, items);
+        return;
+    }
     int64_t least = static_cast<int64_t>(std::min(LEAST_CHUNK / std::max(work, 1.0), 1e9));
-    job.chunk = std::max<int64_t>({1, items / (8 * threads), least});
-    pool.run(job, threads);
+    in_pool(items, std::max<int64_t>({1, items / (8 * threads), least}), threads, body, context);
+}
+
+void share(int64_t pieces, Body body, void *context) {
+    int threads = inside ? 1 : num_threads.load();
+    if (threads == 1) {
+        body(context, 0, pieces);
+        return;
+    }
+    BlasThreads guard(1);
+    in_pool(pieces, 1, threads, body, context);
 }
 
 void set_num_threads(int threads) { num_threads = std::max(1, threads); }

@@ -1,15 +1,15 @@
 // Threads over the batch, and the BLAS library's own threads: the only place that knows of either.
 //
 // The cost model. One item (a matrix of the batch) costs `work` units, about a flop each; `run` decides once:
-//   1. all items together below SERIAL_BELOW: the calling thread alone, BLAS on one thread;
-//   2. at least as many items as threads: threads over the items, BLAS on one thread;
-//   3. fewer items than threads: one after the other, each with BLAS's threads if an item is at least
-//      BLAS_THREADS_ABOVE. BLAS's threads wait for each other by spinning, in every one of a kernel's many calls: where
-//      another process has the second core, a kernel took 50 times as long with them as without. So they are for
-//      matrices of about 700 rows or more.
+//   1. all items together below SERIAL_BELOW: the calling thread alone;
+//   2. at least as many items as threads: threads over the items;
+//   3. fewer items than threads: one after the other, each of whose large matrix products threads `share`.
+// BLAS runs on one thread, but for a factorisation by LAPACK of at least BLAS_THREADS_ABOVE in the third case: its
+// threads wait for each other by spinning, in each of many calls, and where another process had the second core a
+// kernel took 20 to 50 times as long with them.
 // A call from inside a parallel one, or while another Python thread has the pool, is serial.
 //
-// The pool starts with the first call that needs it, and anew in a forked child. It sleeps between calls:
+// The pool starts with the first call that needs it, and anew in a forked child; a fork waits for calls under way. It sleeps between calls:
 // spinning threads cost others more than waking costs us.
 #pragma once
 #include <cstdint>
@@ -18,8 +18,11 @@ namespace matkern {
 
 using Body = void (*)(void *context, int64_t first, int64_t last);
 
-// Calls body(context, first, last) on ranges that cover [0, items).
-void run(int64_t items, double work, Body body, void *context);
+// Calls body(context, first, last) on ranges that cover [0, items); `lapack` says that the work is a factorisation.
+void run(int64_t items, double work, bool lapack, Body body, void *context);
+
+// The same for pieces of one matrix product, each worth a thread.
+void share(int64_t pieces, Body body, void *context);
 
 void set_num_threads(int threads);
 int get_num_threads();

@@ -1,4 +1,4 @@
-# cython: language_level=3
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """One matrix factored as A = P L U, and systems with such a factor: what lu.pyx and solve.pyx share."""
 
 from blas cimport getrf_columns, scalar, trsm

@@ -14,12 +14,14 @@ The factor is kept for the derivatives. For a positive definite A it is L, and t
 
 from numpy.linalg import LinAlgError
 
-from blas cimport c, d, gemm, potrf, s, scalar, trsm, z
+from blas cimport c, d, gemm, potrf, s, scalar, share_products, trsm, z
 from dense cimport conjugate, copy, copy_triangle, fill, has_nan, hermitian_lower, mirror, outer, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from pivoted cimport check_factor, factor, solve_factored
 
-from matkern.kernels.gufunc import Kernel
+from matkern.kernels.gufunc import Kernel, share
+
+share_products(share)
 
 cdef enum:                  # the options, in their order
     TRANS
@@ -155,10 +157,12 @@ FAILURES = {
 
 solve = Kernel(
     "solve", "a(n,n), b(n,k?) -> x(n,k?), lu(n,n), piv:int(n)",
-    dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace, OPTIONS, FAILURES)
+    dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace, OPTIONS, FAILURES,
+    optional=("lu", "piv"))
 solve_vjp = Kernel(
     "solve_vjp", "lu(n,n), piv:int(n), x(n,k?), x_bar(n,k?) -> a_bar(n,n), b_bar(n,k?)",
-    dtypes(vjp[s], vjp[d], vjp[c], vjp[z]), <size_t> vjp_workspace, OPTIONS, FAILURES)
+    dtypes(vjp[s], vjp[d], vjp[c], vjp[z]), <size_t> vjp_workspace, OPTIONS, FAILURES,
+    optional=("a_bar", "b_bar"))
 solve_jvp = Kernel(
     "solve_jvp", "lu(n,n), piv:int(n), x(n,k?), a_dot(n,n), b_dot(n,k?) -> x_dot(n,k?)",
     dtypes(jvp[s], jvp[d], jvp[c], jvp[z]), <size_t> jvp_workspace, OPTIONS, FAILURES)

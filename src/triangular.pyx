@@ -12,11 +12,13 @@ is what counts, and a unit diagonal is constant.
 
 from numpy.linalg import LinAlgError
 
-from blas cimport GEMMT_SCRATCH, c, d, gemmt, s, scalar, trmm, trsm, z
+from blas cimport GEMMT_SCRATCH, c, d, gemmt, s, scalar, share_products, trmm, trmm_strict, trsm, z
 from dense cimport conjugate, copy, fill, has_nan, outer_triangle, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 
-from matkern.kernels.gufunc import Kernel
+from matkern.kernels.gufunc import Kernel, share
+
+share_products(share)
 
 cdef enum:                  # the options, in their order
     LOWER
@@ -50,6 +52,8 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     cdef scalar *a_bar = x[3]
     cdef scalar *b_bar = x[4]
     cdef char uplo = c'L' if option[LOWER] else c'U'
+    if not option[UNIT] and zero_on_diagonal(n[0], n[0], a):
+        return NONFINITE if has_nan(uplo, n[0], n[0], a) else SINGULAR
     if b_bar is NULL:
         b_bar = work + GEMMT_SCRATCH
     copy(n[0] * n[1], x[2], b_bar)
@@ -80,14 +84,16 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     cdef char uplo = c'L' if option[LOWER] else c'U', trans = TRANS_CHAR[option[TRANS]]
     cdef char diag = c'U' if option[UNIT] else c'N'
     cdef Py_ssize_t i, size = n[0] * n[1]
+    if not option[UNIT] and zero_on_diagonal(n[0], n[0], x[0]):
+        return NONFINITE if has_nan(uplo, n[0], n[0], x[0]) else SINGULAR
     if x[2] is NULL:
         fill(size, 0, x_dot)
     else:
         copy(size, solution, x_dot)
-        trmm(c'L', uplo, trans, diag, n[0], n[1], -1, <scalar*> x[2], n[0], x_dot, n[1])
-        if option[UNIT]:                                    # trmm took A_dot's diagonal as ones, not zeros
-            for i in range(size):
-                x_dot[i] = x_dot[i] + solution[i]
+        if option[UNIT]:
+            trmm_strict(uplo, trans, n[0], n[1], -1, <scalar*> x[2], n[0], x_dot, n[1])
+        else:
+            trmm(c'L', uplo, trans, c'N', n[0], n[1], -1, <scalar*> x[2], n[0], x_dot, n[1])
     if b_dot is not NULL:
         for i in range(size):
             x_dot[i] = x_dot[i] + b_dot[i]
@@ -99,20 +105,20 @@ cdef Py_ssize_t vjp_workspace(const Py_ssize_t *n, const int *option) noexcept n
     return GEMMT_SCRATCH + n[0] * n[1]
 
 
+FAILURES = {SINGULAR: (LinAlgError, "is singular: it has a zero on its diagonal")}
 OPTIONS = {"lower": (False, True), "trans": ("N", "T", "C"), "unit_diagonal": (False, True)}
 
 solve_triangular = Kernel(
     "solve_triangular", "a(n,n), b(n,k?) -> x(n,k?)",
     dtypes(forward[s], forward[d], forward[c], forward[z]),
-    options=OPTIONS, failures={SINGULAR: (LinAlgError, "is singular: it has a zero on its diagonal")})
+    options=OPTIONS, failures=FAILURES)
 solve_triangular_vjp = Kernel(
     "solve_triangular_vjp", "a(n,n), x(n,k?), x_bar(n,k?) -> a_bar(n,n), b_bar(n,k?)",
     dtypes(vjp[s], vjp[d], vjp[c], vjp[z]),
-    <size_t> vjp_workspace, OPTIONS)
+    <size_t> vjp_workspace, OPTIONS, FAILURES, optional=("a_bar", "b_bar"))
 solve_triangular_jvp = Kernel(
     "solve_triangular_jvp", "a(n,n), x(n,k?), a_dot(n,n), b_dot(n,k?) -> x_dot(n,k?)",
-    dtypes(jvp[s], jvp[d], jvp[c], jvp[z]),
-    options=OPTIONS)
+    dtypes(jvp[s], jvp[d], jvp[c], jvp[z]), options=OPTIONS, failures=FAILURES)
 
 for kernel in (solve_triangular, solve_triangular_vjp, solve_triangular_jvp):
     globals().update(kernel.gufuncs())

@@ -166,6 +166,20 @@ def test_a_gradient_is_two_kernel_calls(monkeypatch, rng):
     assert calls == ["cholesky forward", "cholesky pushforward"]
 
 
+@pytest.mark.parametrize("function", [mag.eigh, mag.lu, mag.lu_factor])
+def test_several_outputs_are_traced_as_a_whole(rng, function):
+    a = hermitian(rng, (), 3, "float64")
+    pull, y = autograd.make_vjp(function)(a)
+    assert isinstance(y, tuple) and type(y) is type(function(a))
+    g = tuple(np.ones_like(x) for x in y)
+    separately = sum(autograd.make_vjp(lambda a, i=i: function(a)[i])(a)[0](g[i]) for i in range(len(y)))
+    assert_near(pull(g), separately)
+    name = y._fields[0]
+    assert_near(
+        autograd.jacobian(lambda a: getattr(function(a), name))(a), autograd.jacobian(lambda a: function(a)[0])(a)
+    )
+
+
 class TestInstall:
     @pytest.fixture(autouse=True)
     def clean(self):

@@ -228,3 +228,43 @@ for name in mk.OPS:
         mk.jvp(name, inputs, [x if x.dtype.kind in "fc" else None for x in inputs], on_error="nan")
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("k", [1, 11, 12, 40])
+@pytest.mark.parametrize("n", [4, 40, 100])
+def test_a_zero_on_the_diagonal_is_found_by_the_derivatives(rng, n, k):
+    """For few right-hand sides and for many, which are solved in other ways."""
+    a = np.triu(general(rng, (2,), n, "float64"))
+    a[1, n // 2, n // 2] = 0
+    b = np.ones((2, n, k))
+    for call in (
+        lambda: mk.solve_triangular_vjp(a, b, b),
+        lambda: mk.solve_triangular_jvp(a, b, a, b),
+    ):
+        with pytest.raises(LinAlgError, match=r"matrix \[1\] of the batch is singular"):
+            call()
+    _, pull = mk.vjp("solve_triangular", a, b, on_error="nan")
+    for bar in pull(b):
+        assert np.isnan(bar[1]).all() and np.isfinite(bar[0]).all()
+
+
+@pytest.mark.parametrize("option", [{"trans": "t"}, {"trans": "c"}, {"assume_a": "POS"}])
+def test_options_are_case_sensitive(option):
+    """Formulas and kernels read the same values."""
+    with pytest.raises(ValueError, match="must be one of"):
+        mk.vjp("solve", np.eye(2), np.ones(2), **option)
+
+
+def test_wanted_is_checked():
+    kernel = mk.OPS["lu_factor"].forward
+    np.testing.assert_array_equal(kernel(np.eye(2), wanted=("lu",)), np.eye(2))
+    np.testing.assert_array_equal(kernel(np.eye(2), wanted=("piv",)), [0, 1])
+    with pytest.raises(ValueError, match="wanted must name some of lu, piv"):
+        kernel(np.eye(2), wanted=("bogus",))
+    np.testing.assert_array_equal(mk.OPS["eigh"].forward(np.eye(2), wanted=("eigenvectors",)), np.eye(2))
+
+
+def test_the_most_axes_that_numpy_has():
+    w = np.ones((1,) * 63 + (3,))
+    with pytest.raises(ValueError, match="number of dimensions"):
+        mk.eigh_vjp(w, np.eye(3), w, None)

@@ -93,3 +93,12 @@ def test_numpy_s_arguments(rng):
 def test_an_impossible_signature_is_refused(signature, message):
     with pytest.raises(ValueError, match=message):
         type(mk.OPS["cholesky"].forward)("name", signature, [0, 0, 0, 0])
+
+
+def test_the_variant_for_the_other_shape_is_refused():
+    gufuncs = mk.OPS["lu"].forward.gufuncs()
+    tall, wide = np.ones((5, 2)), np.ones((2, 5))
+    for name, good, bad in (("lu(min=n)", tall, wide), ("lu(min=m)", wide, tall)):
+        np.testing.assert_allclose(gufuncs[name](good)[2], mk.lu(good).u)
+        with pytest.raises(ValueError, match="for matrices of the other shape"):
+            gufuncs[name](bad)

@@ -12,6 +12,7 @@ from samples import (
     draw_cotangents,
     draw_tangents,
     forward,
+    general,
     inner,
     normal,
     pullback,
@@ -201,3 +202,31 @@ def test_nearly_repeated_eigenvalues(rng):
     _, v_dot = mk.eigh_jvp(w, v, t)
     got = np.outer(v_dot[:, 0], v[:, 0]) + np.outer(v[:, 0], v_dot[:, 0])
     assert np.abs(got - want).max() / np.abs(want).max() <= 100 * n * np.finfo(float).eps / gap
+
+
+@pytest.mark.parametrize("shapes", [((), (4,)), ((4,), ()), ((1,), (2, 4)), ((3, 1), (4,))])
+def test_stacked_tangents_of_an_input_that_broadcasts(rng, shapes):
+    """Extra axes go before the batch of the result, not before the input's own."""
+    a, b = general(rng, shapes[0], 3, "float64"), normal(rng, (*shapes[1], 3, 2), "float64")
+    for i, x in enumerate((a, b)):
+        t = normal(rng, (4, *x.shape), "float64")
+        got = mk.jvp("solve", (a, b), [t if j == i else None for j in range(2)])[1]
+        want = [mk.jvp("solve", (a, b), [s if j == i else None for j in range(2)])[1] for s in t]
+        np.testing.assert_array_equal(got, np.stack(want))
+
+
+def test_stacked_tangents_of_an_output_without_a_derivative(rng):
+    a = general(rng, (2,), 3, "float64")
+    _, (p_dot, l_dot, _) = mk.jvp("lu", (a,), (normal(rng, (5, 2, 3, 3), "float64"),))
+    assert p_dot.shape == l_dot.shape and (p_dot == 0).all()
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+def test_small_tangents_lose_nothing(rng, sample):
+    """A pushforward is linear: a power of two goes through it to the bit, however small."""
+    inputs = sample.draw(rng, (2,), 40, "float64")
+    tangents = draw_tangents(rng, sample, inputs)
+    small = pushed(sample, inputs, [None if t is None else t * 2.0**-90 for t in tangents])
+    for name, y in pushed(sample, inputs, tangents).items():
+        if name in sample.op.differentiable_outputs:
+            np.testing.assert_array_equal(small[name], y * 2.0**-90)

@@ -170,6 +170,18 @@ class TestOut:
         assert w is out[0] and v is out[1]
         np.testing.assert_array_equal(v, mk.eigh(a).eigenvectors)
 
+    def test_none_is_a_new_array(self, rng):
+        a = positive(rng, (2,), 4, "float64")
+        v = np.zeros((2, 4, 4))
+        results = mk.eigh(a, out=(None, v))
+        assert results.eigenvectors is v
+        np.testing.assert_array_equal(results.eigenvalues, mk.eigh(a).eigenvalues)
+
+    def test_may_not_overlap_each_other(self, rng):
+        o = np.zeros((4, 4))
+        with pytest.raises(ValueError, match="arrays of out overlap"):
+            mk.lu(np.eye(4), out=(np.zeros((4, 4)), o, o))
+
     @pytest.mark.parametrize(
         ("out", "error", "message"),
         [

@@ -113,7 +113,7 @@ def work():
         mk.cholesky(a)
 t = threading.Thread(target=work)
 t.start()
-for _ in range(20):
+for _ in range(200):
     pid = os.fork()
     if pid == 0:
         mk.cholesky(a)

@@ -162,5 +162,5 @@ Op(
     vjp_formula=vjp_formula,
     jvp_formula=jvp_formula,
     outputs=("L",),
-    holomorphic=lambda options: False,
+    holomorphic=lambda name, options: False,
 )

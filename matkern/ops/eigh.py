@@ -109,7 +109,7 @@ def eigh_vjp(
     With M = V^H V_bar: A_bar = V (diag(w_bar) + X) V^H, X_ij = (M_ij - conj M_ji) / 2 / (w_j - w_i) and X_ii = 0;
     [1]_, section 2.3.3, and [2]_, section 4.3, for the complex case.
 
-    Eigenvalues count as repeated when |w_i - w_j| <= 16 n eps max|w|. A numerator of at most 16 n eps |V_bar|
+    Eigenvalues count as repeated when |w_i - w_j| <= 4 sqrt(n) eps max|w|. A numerator of at most 16 n eps |V_bar|
     (Frobenius) at such a pair is rounding and contributes zero, so that a loss of the eigenvalues alone, or of
     projectors onto whole eigenspaces, has its gradient. A function V diag(f(w)) V^H has not at repeated eigenvalues:
     its limit f'(w) is not in the cotangents. A part of V_bar along the phases, Im M_ii, is rounding up to the same
@@ -361,7 +361,7 @@ Op(
     jvp_formula=jvp_formula,
     outputs=("eigenvalues", "eigenvectors"),
     result=EighResult,
-    holomorphic=lambda options: False,
+    holomorphic=lambda name, options: False,
 )
 Op(
     name="eigvalsh",
@@ -372,5 +372,5 @@ Op(
     vjp_formula=eigvalsh_vjp_formula,
     jvp_formula=eigvalsh_jvp_formula,
     outputs=("eigenvalues",),
-    holomorphic=lambda options: False,
+    holomorphic=lambda name, options: False,
 )

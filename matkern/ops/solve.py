@@ -175,5 +175,7 @@ Op(
     vjp_formula=vjp_formula,
     jvp_formula=jvp_formula,
     outputs=("x",),
-    holomorphic=lambda options: options.get("trans", "N") != "C" and options.get("assume_a", "gen") == "gen",
+    holomorphic=lambda name, options: (
+        name == "b" or (options.get("trans", "N") != "C" and options.get("assume_a", "gen") == "gen")
+    ),
 )

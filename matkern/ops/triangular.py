@@ -78,6 +78,8 @@ def solve_triangular_vjp(a, x, x_bar, *, lower=False, trans="N", unit_diagonal=F
 
     Raises
     ------
+    numpy.linalg.LinAlgError
+        If a diagonal has a zero.
     ValueError, TypeError
         For shapes, dtypes and options that do not fit.
 
@@ -125,6 +127,8 @@ def solve_triangular_jvp(a, x, a_dot, b_dot, *, lower=False, trans="N", unit_dia
 
     Raises
     ------
+    numpy.linalg.LinAlgError
+        If a diagonal has a zero.
     ValueError, TypeError
         For shapes, dtypes and options that do not fit.
 
@@ -179,5 +183,5 @@ Op(
     vjp_formula=vjp_formula,
     jvp_formula=jvp_formula,
     outputs=("x",),
-    holomorphic=lambda options: options.get("trans", "N") != "C",
+    holomorphic=lambda name, options: name == "b" or options.get("trans", "N") != "C",
 )

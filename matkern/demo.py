@@ -414,7 +414,8 @@ def plot(process, log_theta, held_out, output):
         ax.axhline(0, color="0.2", lw=0.8)
         ax.set_xlabel("year")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
+    entries = right.get_legend_handles_labels()
+    figure.legend(*entries, loc="outside lower center", ncols=5, frameon=False, fontsize="small")
     figure.suptitle("Atmospheric CO$_2$ at Mauna Loa: Gaussian process fitted up to the dashed line, forecast beyond")
     figure.savefig(output, format="png")
 

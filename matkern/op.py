@@ -148,7 +148,10 @@ def of_kind(g, dtype):
     """A cotangent in its input's dtype, of a real input the real part, of an integer one float64."""
     if dtype.kind != "c" and g.dtype.kind == "c":
         g = g.real
-    return np.ascontiguousarray(g, dtype=dtype.newbyteorder("=") if dtype.kind in "fc" else np.float64)
+    if dtype.kind not in "fc":
+        dtype = np.dtype(np.float64)
+    # newbyteorder makes another object of a native dtype, too, with which NumPy misses its fast paths
+    return np.ascontiguousarray(g, dtype=dtype if dtype.isnative else dtype.newbyteorder("="))
 
 
 class _Call:

@@ -319,14 +319,9 @@ cdef inline void trsm_leaf(char side, char uplo, char trans, char diag, Py_ssize
         first += count
 
 
-cdef inline void trsm(char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n, scalar alpha,
-                      scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb, bint substitute=False) noexcept nogil:
-    """B := alpha op(A)^-1 B (side L) or alpha B op(A)^-1 (side R); A is triangular, B is (m, n).
-
-    By halves of A, first the one that the other's unknowns do not enter. `substitute` keeps to substitution
-    in the smallest systems, which is backward stable, for solutions that a user asked for; their derivatives are
-    as conditioned as A is, whichever way.
-    """
+cdef inline void trsm_halves(char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n, scalar alpha,
+                      scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb, bint substitute) noexcept nogil:
+    """`trsm` by halves of A, first the one that the other's unknowns do not enter."""
     cdef int m_ = <int> m, n_ = <int> n, lda_ = ld_(lda), ldb_ = ld_(ldb)
     cdef char side_ = c'R' if side == c'L' else c'L', tri = other(uplo)
     cdef Py_ssize_t size = m if side == c'L' else n, half = size // 2
@@ -341,21 +336,21 @@ cdef inline void trsm(char side, char uplo, char trans, char diag, Py_ssize_t m,
         trsv(uplo, trans, diag, m, a, lda, b)
     elif size > LEAF:
         if side == c'L' and forward:
-            trsm(side, uplo, trans, diag, half, n, alpha, a, lda, first, ldb, substitute)
+            trsm_halves(side, uplo, trans, diag, half, n, alpha, a, lda, first, ldb, substitute)
             gemm(trans, c'N', m - half, n, half, -1, beside, lda, first, ldb, alpha, second, ldb)
-            trsm(side, uplo, trans, diag, m - half, n, 1, a2, lda, second, ldb, substitute)
+            trsm_halves(side, uplo, trans, diag, m - half, n, 1, a2, lda, second, ldb, substitute)
         elif side == c'L':
-            trsm(side, uplo, trans, diag, m - half, n, alpha, a2, lda, second, ldb, substitute)
+            trsm_halves(side, uplo, trans, diag, m - half, n, alpha, a2, lda, second, ldb, substitute)
             gemm(trans, c'N', half, n, m - half, -1, beside, lda, second, ldb, alpha, first, ldb)
-            trsm(side, uplo, trans, diag, half, n, 1, a, lda, first, ldb, substitute)
+            trsm_halves(side, uplo, trans, diag, half, n, 1, a, lda, first, ldb, substitute)
         elif forward:
-            trsm(side, uplo, trans, diag, m, n - half, alpha, a2, lda, second, ldb, substitute)
+            trsm_halves(side, uplo, trans, diag, m, n - half, alpha, a2, lda, second, ldb, substitute)
             gemm(c'N', trans, m, half, n - half, -1, second, ldb, beside, lda, alpha, first, ldb)
-            trsm(side, uplo, trans, diag, m, half, 1, a, lda, first, ldb, substitute)
+            trsm_halves(side, uplo, trans, diag, m, half, 1, a, lda, first, ldb, substitute)
         else:
-            trsm(side, uplo, trans, diag, m, half, alpha, a, lda, first, ldb, substitute)
+            trsm_halves(side, uplo, trans, diag, m, half, alpha, a, lda, first, ldb, substitute)
             gemm(c'N', trans, m, n - half, half, -1, first, ldb, beside, lda, alpha, second, ldb)
-            trsm(side, uplo, trans, diag, m, n - half, 1, a2, lda, second, ldb, substitute)
+            trsm_halves(side, uplo, trans, diag, m, n - half, 1, a2, lda, second, ldb, substitute)
     elif not substitute and (n if side == c'L' else m) >= LEAF_WORTH:
         trsm_leaf(side, uplo, trans, diag, m, n, alpha, a, lda, b, ldb)
     elif scalar is s:
@@ -366,6 +361,59 @@ cdef inline void trsm(char side, char uplo, char trans, char diag, Py_ssize_t m,
         ctrsm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)
     else:
         ztrsm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)
+
+
+cdef struct System:         # of one dtype: B := alpha op(A)^-1 B or alpha B op(A)^-1
+    char dtype              # BLAS's letter
+    char side, uplo, trans, diag
+    Py_ssize_t m, n, lda, ldb
+    void *alpha
+    void *a
+    char *b
+    bint substitute
+    int64_t pieces
+
+
+cdef inline void solve_pieces(void *context, int64_t first, int64_t last) noexcept nogil:
+    """The pieces first <= i < last of B: columns (side L) or rows (side R), which do not depend on each other."""
+    cdef System *p = <System*> context
+    cdef Py_ssize_t size = 4 if p.dtype == c's' else 16 if p.dtype == c'z' else 8
+    cdef Py_ssize_t others = p.n if p.side == c'L' else p.m
+    cdef Py_ssize_t begin = others * first // p.pieces, count = others * last // p.pieces - begin
+    cdef Py_ssize_t m = p.m if p.side == c'L' else count, n = count if p.side == c'L' else p.n
+    cdef char *b = p.b + size * begin * (1 if p.side == c'L' else p.ldb)
+    if p.dtype == c's':
+        trsm_halves(p.side, p.uplo, p.trans, p.diag, m, n, (<s*> p.alpha)[0], <s*> p.a, p.lda, <s*> b, p.ldb,
+                    p.substitute)
+    elif p.dtype == c'd':
+        trsm_halves(p.side, p.uplo, p.trans, p.diag, m, n, (<d*> p.alpha)[0], <d*> p.a, p.lda, <d*> b, p.ldb,
+                    p.substitute)
+    elif p.dtype == c'c':
+        trsm_halves(p.side, p.uplo, p.trans, p.diag, m, n, (<c*> p.alpha)[0], <c*> p.a, p.lda, <c*> b, p.ldb,
+                    p.substitute)
+    else:
+        trsm_halves(p.side, p.uplo, p.trans, p.diag, m, n, (<z*> p.alpha)[0], <z*> p.a, p.lda, <z*> b, p.ldb,
+                    p.substitute)
+
+
+cdef inline void trsm(char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n, scalar alpha,
+                      scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb, bint substitute=False) noexcept nogil:
+    """B := alpha op(A)^-1 B (side L) or alpha B op(A)^-1 (side R); A is triangular, B is (m, n).
+
+    `substitute` keeps to substitution in the smallest systems, which is backward stable, for solutions that a user
+    asked for; their derivatives are as conditioned as A is, whichever way.
+    """
+    cdef System p
+    cdef double work = <double> m * n * (m if side == c'L' else n)
+    if work < SHARED_ABOVE or matkern_share is NULL:
+        trsm_halves(side, uplo, trans, diag, m, n, alpha, a, lda, b, ldb, substitute)
+        return
+    p.dtype = c's' if scalar is s else c'd' if scalar is d else c'c' if scalar is c else c'z'
+    p.side, p.uplo, p.trans, p.diag = side, uplo, trans, diag
+    p.m, p.n, p.lda, p.ldb = m, n, lda, ldb
+    p.alpha, p.a, p.b, p.substitute = &alpha, a, <char*> b, substitute
+    p.pieces = <int64_t> min(4 * work / SHARED_ABOVE, <double> MOST_PIECES, <double> (n if side == c'L' else m))
+    matkern_share(p.pieces, solve_pieces, &p)
 
 
 # Below this size a triangular product is one whole gemm into the scratch, of which a triangle is kept.

@@ -320,7 +320,7 @@ cdef inline void trsm_leaf(char side, char uplo, char trans, char diag, Py_ssize
 
 
 cdef inline void trsm_halves(char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n, scalar alpha,
-                      scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb, bint substitute) noexcept nogil:
+                             scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb, bint substitute) noexcept nogil:
     """`trsm` by halves of A, first the one that the other's unknowns do not enter."""
     cdef int m_ = <int> m, n_ = <int> n, lda_ = ld_(lda), ldb_ = ld_(ldb)
     cdef char side_ = c'R' if side == c'L' else c'L', tri = other(uplo)

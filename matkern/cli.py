@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from . import __version__, show_config
@@ -51,15 +52,12 @@ def _info(args):
 
 
 def _demo(args):
-    try:
-        from .demo import run  # noqa: PLC0415 - it needs the extra, and is slow to import
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in DEMO_EXTRA:
-            raise
-        needs = f"{', '.join(DEMO_EXTRA[:-1])} and {DEMO_EXTRA[-1]}"
-        print(f"matkern demo needs {needs}; {missing} is missing: pip install 'matkern[demo]'", file=sys.stderr)
+    missing = [package for package in DEMO_EXTRA if find_spec(package) is None]
+    if missing:
+        print(f"matkern demo lacks {', '.join(missing)}: pip install 'matkern[demo]'", file=sys.stderr)
         return 2
+    from .demo import run  # noqa: PLC0415 - it needs the extra, and is slow to import
+
     result = run(months=args.months, forecast_years=args.forecast_years, iterations=args.iterations, output=args.output)
     return 0 if result.gradient_is_right else 1
 

@@ -86,14 +86,12 @@ def test_output_that_is_a_directory(capsys, tmp_path):
 
 @pytest.mark.parametrize("package", DEMO_EXTRA)
 def test_missing_extra(package, capsys, monkeypatch):
-    cached = [name for name in sys.modules if name.startswith(f"{package}.")]
-    for name in (package, *cached):
-        monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "matkern.demo", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
     assert main(["demo"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert f"{package} is missing: pip install 'matkern[demo]'" in err
+    # others may be absent where the tests run without the extra: each that is absent is named
+    assert re.fullmatch(rf"matkern demo lacks (.*, )?{package}(, .*)?: pip install 'matkern\[demo\]'\n", err)
 
 
 def test_extras_are_imported_by_the_demo_only():

@@ -110,7 +110,7 @@ def test_the_checkout_does_not_shadow_the_installed_package():
             [sys.executable, *option, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
         )
         for path in run.stdout.split():
-            assert ROOT not in Path(path).parents
+            assert ROOT / "matkern" not in Path(path).parents  # a virtual environment may lie in the checkout
 
 
 def test_import_is_light():

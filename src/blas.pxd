@@ -7,6 +7,7 @@ that the batch layer (gufunc.pyx) has checked against INT_MAX, and become int he
 `ld` is the distance between rows, in elements.
 """
 
+from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
@@ -101,10 +102,20 @@ cdef extern from *:
     void (*matkern_share)(int64_t pieces, matkern_body body, void *context) noexcept nogil
     void share_products(size_t address)     # matkern.kernels.gufunc.share; without it products are not shared
 
+cdef inline char letter(scalar *unused) noexcept nogil:
+    """BLAS's letter of the dtype."""
+    return c's' if scalar is s else c'd' if scalar is d else c'c' if scalar is c else c'z'
+
+
+cdef inline int64_t pieces_of(double work) noexcept nogil:
+    return <int64_t> min(4 * work / SHARED_ABOVE, <double> MOST_PIECES)
+
+
 cdef struct Product:        # of one dtype: C := alpha op(A) op(B) + beta C, or with Hermitian A
     char dtype              # BLAS's letter
-    char uplo               # the triangle of a Hermitian A, as BLAS sees it; 0: A is any matrix
+    char uplo               # the triangle of a Hermitian A, as BLAS sees it; 0: A is any matrix. Of gemmt: that of C
     char transa, transb
+    bint strict             # of gemmt
     Py_ssize_t m, n, k, lda, ldb, ldc
     char *a
     char *b
@@ -160,13 +171,13 @@ cdef inline void multiply_pieces(void *context, int64_t first, int64_t last) noe
 
 cdef inline void multiply_shared(scalar *unused, Product *p) noexcept nogil:
     cdef double work = <double> p.m * p.n * p.k
-    p.dtype = c's' if scalar is s else c'd' if scalar is d else c'c' if scalar is c else c'z'
+    p.dtype = letter(unused)
     if p.m == 0 or p.n == 0:
         return
     if work < SHARED_ABOVE or matkern_share is NULL:
         multiply(p)
     else:
-        p.pieces = <int64_t> min(4 * work / SHARED_ABOVE, <double> MOST_PIECES)
+        p.pieces = pieces_of(work)
         matkern_share(p.pieces, multiply_pieces, p)
 
 
@@ -408,39 +419,24 @@ cdef inline void trsm(char side, char uplo, char trans, char diag, Py_ssize_t m,
     if work < SHARED_ABOVE or matkern_share is NULL:
         trsm_halves(side, uplo, trans, diag, m, n, alpha, a, lda, b, ldb, substitute)
         return
-    p.dtype = c's' if scalar is s else c'd' if scalar is d else c'c' if scalar is c else c'z'
+    p.dtype = letter(a)
     p.side, p.uplo, p.trans, p.diag = side, uplo, trans, diag
     p.m, p.n, p.lda, p.ldb = m, n, lda, ldb
     p.alpha, p.a, p.b, p.substitute = &alpha, a, <char*> b, substitute
-    p.pieces = <int64_t> min(4 * work / SHARED_ABOVE, <double> MOST_PIECES, <double> (n if side == c'L' else m))
+    p.pieces = min(pieces_of(work), n if side == c'L' else m)
     matkern_share(p.pieces, solve_pieces, &p)
 
 
-# Below this size a triangular product is one whole gemm into the scratch, of which a triangle is kept.
+# Below this size a triangular product is one whole gemm into a scratch, of which a triangle is kept.
 cdef enum:
     GEMMT_BASE = 48
-    GEMMT_SCRATCH = 48 * 48
 
 
-cdef inline void gemmt(char uplo, bint strict, char transa, char transb, Py_ssize_t n, Py_ssize_t k, scalar alpha,
-                       scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb,
-                       scalar *c_, Py_ssize_t ldc, scalar *scratch) noexcept nogil:
-    """C := alpha op(A) op(B) + C in one triangle, without the diagonal if strict; C is (n, n), op(A) is (n, k).
-
-    The standard has no such routine. By halves: the square beside the two triangles is one gemm.
-    `scratch` holds GEMMT_SCRATCH elements.
-    """
-    cdef Py_ssize_t i, j, half, step_a = lda if transa == c'N' else 1, step_b = 1 if transb == c'N' else ldb
-    if n > GEMMT_BASE:
-        half = n // 2
-        if uplo == c'L':
-            gemm(transa, transb, n - half, half, k, alpha, a + half * step_a, lda, b, ldb, 1, c_ + half * ldc, ldc)
-        else:
-            gemm(transa, transb, half, n - half, k, alpha, a, lda, b + half * step_b, ldb, 1, c_ + half, ldc)
-        gemmt(uplo, strict, transa, transb, half, k, alpha, a, lda, b, ldb, c_, ldc, scratch)
-        gemmt(uplo, strict, transa, transb, n - half, k, alpha, a + half * step_a, lda, b + half * step_b, ldb,
-              c_ + half * ldc + half, ldc, scratch)
-        return
+cdef inline void gemmt_leaf(char uplo, bint strict, char transa, char transb, Py_ssize_t n, Py_ssize_t k, scalar alpha,
+                            scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb,
+                            scalar *c_, Py_ssize_t ldc) noexcept nogil:
+    cdef scalar scratch[GEMMT_BASE * GEMMT_BASE]
+    cdef Py_ssize_t i, j
     gemm(transa, transb, n, n, k, alpha, a, lda, b, ldb, 0, scratch, n)
     for i in range(n):
         if uplo == c'L':
@@ -449,6 +445,73 @@ cdef inline void gemmt(char uplo, bint strict, char transa, char transb, Py_ssiz
         else:
             for j in range(i + 1 if strict else i, n):
                 c_[i * ldc + j] += scratch[i * n + j]
+
+
+cdef inline void gemmt_halves(char uplo, bint strict, char transa, char transb, Py_ssize_t n, Py_ssize_t k,
+                              scalar alpha, scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb,
+                              scalar *c_, Py_ssize_t ldc) noexcept nogil:
+    """`gemmt` by halves: the square beside the two triangles is one gemm."""
+    cdef Py_ssize_t half, step_a = lda if transa == c'N' else 1, step_b = 1 if transb == c'N' else ldb
+    if n <= GEMMT_BASE:
+        gemmt_leaf(uplo, strict, transa, transb, n, k, alpha, a, lda, b, ldb, c_, ldc)
+        return
+    half = n // 2
+    if uplo == c'L':
+        gemm(transa, transb, n - half, half, k, alpha, a + half * step_a, lda, b, ldb, 1, c_ + half * ldc, ldc)
+    else:
+        gemm(transa, transb, half, n - half, k, alpha, a, lda, b + half * step_b, ldb, 1, c_ + half, ldc)
+    gemmt_halves(uplo, strict, transa, transb, half, k, alpha, a, lda, b, ldb, c_, ldc)
+    gemmt_halves(uplo, strict, transa, transb, n - half, k, alpha, a + half * step_a, lda, b + half * step_b, ldb,
+                 c_ + half * ldc + half, ldc)
+
+
+cdef inline void gemmt_strip(Product *p, scalar *a, scalar *b, scalar *c_, Py_ssize_t begin,
+                             Py_ssize_t end) noexcept nogil:
+    """The rows (uplo L) or columns (U) begin <= i < end: what is before their diagonal block, and that."""
+    cdef scalar alpha = (<scalar*> p.alpha)[0]
+    cdef scalar *a2 = a + begin * (p.lda if p.transa == c'N' else 1)
+    cdef scalar *b2 = b + begin * (1 if p.transb == c'N' else p.ldb)
+    if p.uplo == c'L':
+        gemm(p.transa, p.transb, end - begin, begin, p.k, alpha, a2, p.lda, b, p.ldb, 1, c_ + begin * p.ldc, p.ldc)
+    else:
+        gemm(p.transa, p.transb, begin, end - begin, p.k, alpha, a, p.lda, b2, p.ldb, 1, c_ + begin, p.ldc)
+    gemmt_halves(p.uplo, p.strict, p.transa, p.transb, end - begin, p.k, alpha, a2, p.lda, b2, p.ldb,
+                 c_ + begin * p.ldc + begin, p.ldc)
+
+
+cdef inline void gemmt_pieces(void *context, int64_t first, int64_t last) noexcept nogil:
+    """The pieces first <= i < last of a triangular product, of equal areas."""
+    cdef Product *p = <Product*> context
+    cdef Py_ssize_t begin = <Py_ssize_t> (p.n * sqrt(<double> first / <double> p.pieces))
+    cdef Py_ssize_t end = <Py_ssize_t> (p.n * sqrt(<double> last / <double> p.pieces))
+    if p.dtype == c's':
+        gemmt_strip(p, <s*> p.a, <s*> p.b, <s*> p.c, begin, end)
+    elif p.dtype == c'd':
+        gemmt_strip(p, <d*> p.a, <d*> p.b, <d*> p.c, begin, end)
+    elif p.dtype == c'c':
+        gemmt_strip(p, <c*> p.a, <c*> p.b, <c*> p.c, begin, end)
+    else:
+        gemmt_strip(p, <z*> p.a, <z*> p.b, <z*> p.c, begin, end)
+
+
+cdef inline void gemmt(char uplo, bint strict, char transa, char transb, Py_ssize_t n, Py_ssize_t k, scalar alpha,
+                       scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb,
+                       scalar *c_, Py_ssize_t ldc) noexcept nogil:
+    """C := alpha op(A) op(B) + C in one triangle, without the diagonal if strict; C is (n, n), op(A) is (n, k).
+
+    The standard has no such routine.
+    """
+    cdef Product p
+    cdef double work = <double> n * n * k / 2
+    if work < SHARED_ABOVE or matkern_share is NULL:
+        gemmt_halves(uplo, strict, transa, transb, n, k, alpha, a, lda, b, ldb, c_, ldc)
+        return
+    p.dtype = letter(a)
+    p.uplo, p.strict, p.transa, p.transb = uplo, strict, transa, transb
+    p.n, p.k, p.lda, p.ldb, p.ldc = n, k, lda, ldb, ldc
+    p.a, p.b, p.c, p.alpha = <char*> a, <char*> b, <char*> c_, &alpha
+    p.pieces = pieces_of(work)
+    matkern_share(p.pieces, gemmt_pieces, &p)
 
 
 # LAPACK

@@ -20,7 +20,7 @@ L11, L21, L22 the quarters of L,
 
 from numpy.linalg import LinAlgError
 
-from blas cimport GEMMT_SCRATCH, c, conj, d, gemmt, hemm, her2k, potrf, real, s, scalar, share_products, trmm, trsm, z
+from blas cimport c, conj, d, gemmt, hemm, her2k, potrf, real, s, scalar, share_products, trmm, trsm, z
 from dense cimport copy, copy_triangle, conjugate, finish_hermitian, has_nan, hermitian_lower, transpose
 from gufunc cimport NONFINITE, dtypes
 
@@ -45,18 +45,18 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
     return 0
 
 
-cdef void pull(Py_ssize_t n, scalar *l, scalar *g, Py_ssize_t ld, scalar *scratch) noexcept nogil:
+cdef void pull(Py_ssize_t n, scalar *l, scalar *g, Py_ssize_t ld) noexcept nogil:
     """In G's lower triangle, L_bar becomes A_bar."""
     cdef Py_ssize_t i, j, k, m = n // 2
     cdef scalar b, twice
     cdef scalar *li
     cdef scalar *gi
     if n > BASE:
-        pull(n - m, l + m * ld + m, g + m * ld + m, ld, scratch)
+        pull(n - m, l + m * ld + m, g + m * ld + m, ld)
         hemm(c'L', n - m, m, -2, g + m * ld + m, ld, l + m * ld, ld, 1, g + m * ld, ld)
         trsm(c'R', c'L', c'N', c'N', n - m, m, 1, l, ld, g + m * ld, ld)
-        gemmt(c'L', False, c'C', c'N', m, n - m, -1, g + m * ld, ld, l + m * ld, ld, g, ld, scratch)
-        pull(m, l, g, ld, scratch)
+        gemmt(c'L', False, c'C', c'N', m, n - m, -1, g + m * ld, ld, l + m * ld, ld, g, ld)
+        pull(m, l, g, ld)
         for i in range(m, n):
             for j in range(m):
                 g[i * ld + j] = g[i * ld + j] / 2
@@ -126,10 +126,10 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     cdef scalar *g = x[2]
     cdef bint upper = option[0]
     if upper:
-        l = work + GEMMT_SCRATCH
+        l = work
         lower_factor(upper, n[0], x[0], l)
     lower_factor(upper, n[0], x[1], g)
-    pull(n[0], l, g, n[0], work)
+    pull(n[0], l, g, n[0])
     finish_hermitian(option[1], n[0], g)
     return 0
 
@@ -151,7 +151,7 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
 
 
 cdef Py_ssize_t vjp_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
-    return GEMMT_SCRATCH + (n[0] * n[0] if option[0] else 0)
+    return n[0] * n[0] if option[0] else 0
 
 
 cdef Py_ssize_t jvp_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:

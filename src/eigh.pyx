@@ -22,7 +22,7 @@ is zero for a loss that has a gradient; `gauge="raise"` fails when it is above G
 from libc.math cimport fabs, sqrt
 from numpy.linalg import LinAlgError
 
-from blas cimport (GEMMT_SCRATCH, c, conj, d, eps, gemm, gemmt, get_real, heevd_columns, heevd_workspace, imag, other,
+from blas cimport (c, conj, d, eps, gemm, gemmt, get_real, heevd_columns, heevd_workspace, imag, other,
                    real, s, scalar, set_real, share_products, z)
 from dense cimport all_finite, conjugate, copy, fill, finish_hermitian, hermitian_lower, mirror, norm, transpose
 from gufunc cimport NONFINITE, dtypes
@@ -92,7 +92,7 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     cdef scalar *w_bar = x[2]
     cdef scalar *v_bar = x[3]
     cdef scalar *g = x[4]
-    cdef scalar *m = work + GEMMT_SCRATCH
+    cdef scalar *m = work
     cdef scalar *vx = m + square
     cdef scalar numerator
     cdef double apart, small, level = 0
@@ -122,7 +122,7 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
                 m[j * size + i] = conj(numerator)
         gemm(c'N', c'N', size, size, size, 1, v, size, m, size, 0, vx, size)
     fill(square, 0, g)
-    gemmt(c'L', False, c'N', c'C', size, size, 1, vx, size, v, size, g, size, work)
+    gemmt(c'L', False, c'N', c'C', size, size, 1, vx, size, v, size, g, size)
     finish_hermitian(option[TRIANGLE], size, g)
     return 0
 
@@ -175,7 +175,7 @@ cdef Py_ssize_t forward_workspace(const Py_ssize_t *n, const int *option) noexce
 
 
 cdef Py_ssize_t vjp_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
-    return GEMMT_SCRATCH + 2 * n[0] * n[0]
+    return 2 * n[0] * n[0]
 
 
 cdef Py_ssize_t jvp_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:

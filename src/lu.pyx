@@ -28,7 +28,7 @@ lu_solve, X = A^-1 B with Y = U X = L^-1 P^T B:
 
 from numpy.linalg import LinAlgError
 
-from blas cimport (GEMMT_SCRATCH, c, conj, d, gemm, gemmt, get_real, s, scalar, set_real, share_products, trmm,
+from blas cimport (c, conj, d, gemm, gemmt, get_real, s, scalar, set_real, share_products, trmm,
                    trmm_strict, trsm, z)
 from dense cimport copy, fill, has_nan, permute_rows, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
@@ -46,30 +46,30 @@ cdef enum:
     BAD_PIVOTS
 
 
-cdef void pull_right(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *g, Py_ssize_t ld, scalar *scratch) noexcept nogil:
+cdef void pull_right(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *g, Py_ssize_t ld) noexcept nogil:
     """The (m, n) block of columns to the right of the leading (m, m) one."""
     trsm(c'L', c'L', c'C', c'U', m, n, 1, lu, ld, g + m, ld)
-    gemmt(c'L', True, c'N', c'C', m, n, -1, g + m, ld, lu + m, ld, g, ld, scratch)
+    gemmt(c'L', True, c'N', c'C', m, n, -1, g + m, ld, lu + m, ld, g, ld)
 
 
-cdef void pull_below(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *g, Py_ssize_t ld, scalar *scratch) noexcept nogil:
+cdef void pull_below(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *g, Py_ssize_t ld) noexcept nogil:
     """The (m, n) block of rows below the leading (n, n) one."""
     cdef Py_ssize_t low = n * ld
     trsm(c'R', c'U', c'C', c'N', m, n, 1, lu, ld, g + low, ld)
-    gemmt(c'U', False, c'C', c'N', n, m, -1, lu + low, ld, g + low, ld, g, ld, scratch)
+    gemmt(c'U', False, c'C', c'N', n, m, -1, lu + low, ld, g + low, ld, g, ld)
 
 
-cdef void pull(Py_ssize_t n, scalar *lu, scalar *g, Py_ssize_t ld, scalar *scratch) noexcept nogil:
+cdef void pull(Py_ssize_t n, scalar *lu, scalar *g, Py_ssize_t ld) noexcept nogil:
     """G = L_bar (strictly below the diagonal) + U_bar becomes P^T A_bar, for a square matrix."""
     cdef Py_ssize_t i, j, k, m = n // 2, low = m * ld, last = low + m
     cdef scalar total, lik
     if n > BASE:
-        pull(n - m, lu + last, g + last, ld, scratch)
+        pull(n - m, lu + last, g + last, ld)
         gemm(c'N', c'C', n - m, m, n - m, -1, g + last, ld, lu + m, ld, 1, g + low, ld)
         gemm(c'C', c'N', m, n - m, n - m, -1, lu + low, ld, g + last, ld, 1, g + m, ld)
-        pull_right(m, n - m, lu, g, ld, scratch)
-        pull_below(n - m, m, lu, g, ld, scratch)
-        pull(m, lu, g, ld, scratch)
+        pull_right(m, n - m, lu, g, ld)
+        pull_below(n - m, m, lu, g, ld)
+        pull(m, lu, g, ld)
         return
     for k in range(n - 2, -1, -1):                          # the same with a first row and column for the upper half
         for i in range(k + 1, n):
@@ -82,12 +82,12 @@ cdef void pull(Py_ssize_t n, scalar *lu, scalar *g, Py_ssize_t ld, scalar *scrat
             g[k * ld + k] = g[k * ld + k] - lik * g[i * ld + k]
 
 
-cdef void pull_any(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *g, scalar *scratch) noexcept nogil:
+cdef void pull_any(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *g) noexcept nogil:
     if n > m:
-        pull_right(m, n - m, lu, g, n, scratch)
+        pull_right(m, n - m, lu, g, n)
     elif m > n:
-        pull_below(m - n, n, lu, g, n, scratch)
-    pull(min(m, n), lu, g, n, scratch)
+        pull_below(m - n, n, lu, g, n)
+    pull(min(m, n), lu, g, n)
 
 
 cdef void subtract(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *t, Py_ssize_t ld) noexcept nogil:
@@ -168,7 +168,7 @@ cdef int lu_factor_vjp_matrix(scalar **x, const Py_ssize_t *n, const int *option
     if code:
         return code
     copy(n[0] * n[1], x[2], x[3])
-    pull_any(n[0], n[1], x[0], x[3], work)
+    pull_any(n[0], n[1], x[0], x[3])
     permute_rows(least, n[1], piv, True, x[3])
     return 0
 
@@ -260,7 +260,7 @@ cdef int lu_forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *
 
 cdef int lu_vjp_matrix(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
     cdef Py_ssize_t i, rows = n[0], columns = n[2]
-    cdef scalar *packed = work + GEMMT_SCRATCH
+    cdef scalar *packed = work
     cdef scalar *g = packed + rows * columns
     cdef int *row = <int*> (g + rows * columns)
     cdef int code
@@ -269,7 +269,7 @@ cdef int lu_vjp_matrix(scalar **x, const Py_ssize_t *n, const int *option, scala
     if code:
         return code
     pack(rows, columns, x[3], x[4], g)
-    pull_any(rows, columns, packed, g, work)
+    pull_any(rows, columns, packed, g)
     for i in range(rows):
         copy(columns, g + i * columns, x[5] + row[i] * columns)
     return 0
@@ -308,7 +308,7 @@ cdef int lu_solve_vjp_matrix(scalar **x, const Py_ssize_t *n, const int *option,
     cdef scalar *solution = x[2]
     cdef scalar *lu_bar = x[4]
     cdef scalar *b_bar = x[5]
-    cdef scalar *y = work + GEMMT_SCRATCH
+    cdef scalar *y = work
     cdef Py_ssize_t size = n[0] * n[1]
     cdef int code = check_factor(n[0], lu, <int*> x[1], SINGULAR, BAD_PIVOTS)
     if code:
@@ -319,12 +319,12 @@ cdef int lu_solve_vjp_matrix(scalar **x, const Py_ssize_t *n, const int *option,
     trsm(c'L', c'U', c'C', c'N', n[0], n[1], 1, lu, n[0], b_bar, n[1])
     if lu_bar is not NULL:
         fill(n[0] * n[0], 0, lu_bar)
-        gemmt(c'U', False, c'N', c'C', n[0], n[1], -1, b_bar, n[1], solution, n[1], lu_bar, n[0], work)
+        gemmt(c'U', False, c'N', c'C', n[0], n[1], -1, b_bar, n[1], solution, n[1], lu_bar, n[0])
     trsm(c'L', c'L', c'C', c'U', n[0], n[1], 1, lu, n[0], b_bar, n[1])
     if lu_bar is not NULL:
         copy(size, solution, y)
         trmm(c'L', c'U', c'N', c'N', n[0], n[1], 1, lu, n[0], y, n[1])
-        gemmt(c'L', True, c'N', c'C', n[0], n[1], -1, b_bar, n[1], y, n[1], lu_bar, n[0], work)
+        gemmt(c'L', True, c'N', c'C', n[0], n[1], -1, b_bar, n[1], y, n[1], lu_bar, n[0])
     permute_rows(n[0], n[1], <int*> x[1], True, b_bar)
     return 0
 
@@ -362,8 +362,8 @@ cdef int lu_solve_jvp_matrix(scalar **x, const Py_ssize_t *n, const int *option,
 
 
 cdef Py_ssize_t factor_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
-    """A matrix to transpose or to multiply in, or gemmt's scratch."""
-    return GEMMT_SCRATCH + n[0] * n[1]
+    """A matrix to transpose or to multiply in."""
+    return n[0] * n[1]
 
 
 cdef Py_ssize_t forward_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
@@ -372,12 +372,12 @@ cdef Py_ssize_t forward_workspace(const Py_ssize_t *n, const int *option) noexce
 
 
 cdef Py_ssize_t unpacked_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
-    """Three matrices, gemmt's scratch and a vector of integers; the letters are m, min, n."""
-    return GEMMT_SCRATCH + 3 * n[0] * n[2] + n[0]
+    """Three matrices and a vector of integers; the letters are m, min, n."""
+    return 3 * n[0] * n[2] + n[0]
 
 
 cdef Py_ssize_t solve_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
-    return GEMMT_SCRATCH + 2 * n[0] * n[1]
+    return 2 * n[0] * n[1]
 
 
 FAILURES = {

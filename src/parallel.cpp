@@ -204,7 +204,7 @@ void share(int64_t pieces, Body body, void *context) {
         return;
     }
     BlasThreads guard(1);
-    in_pool(pieces, std::max<int64_t>(1, pieces / (2 * threads)), threads, body, context);   // BLAS likes them large
+    in_pool(pieces, std::max<int64_t>(1, pieces / threads), threads, body, context);   // BLAS likes them large
 }
 
 void set_num_threads(int threads) { num_threads = std::max(1, threads); }

@@ -12,7 +12,7 @@ is what counts, and a unit diagonal is constant.
 
 from numpy.linalg import LinAlgError
 
-from blas cimport GEMMT_SCRATCH, c, d, gemmt, s, scalar, share_products, trmm, trmm_strict, trsm, z
+from blas cimport c, d, gemmt, s, scalar, share_products, trmm, trmm_strict, trsm, z
 from dense cimport conjugate, copy, fill, has_nan, outer_triangle, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 
@@ -55,7 +55,7 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     if not option[UNIT] and zero_on_diagonal(n[0], n[0], a):
         return NONFINITE if has_nan(uplo, n[0], n[0], a) else SINGULAR
     if b_bar is NULL:
-        b_bar = work + GEMMT_SCRATCH
+        b_bar = work
     copy(n[0] * n[1], x[2], b_bar)
     if option[TRANS] == T:                                  # conj(A)^-1 g = conj(A^-1 conj(g))
         conjugate(n[0] * n[1], b_bar)
@@ -71,7 +71,7 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     if n[1] == 1:
         outer_triangle(uplo, option[UNIT], n[0], b_bar, solution, a_bar)
     else:
-        gemmt(uplo, option[UNIT], c'N', c'C', n[0], n[1], -1, b_bar, n[1], solution, n[1], a_bar, n[0], work)
+        gemmt(uplo, option[UNIT], c'N', c'C', n[0], n[1], -1, b_bar, n[1], solution, n[1], a_bar, n[0])
     if option[TRANS] == T:
         conjugate(n[0] * n[0], a_bar)
     return 0
@@ -102,7 +102,7 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
 
 
 cdef Py_ssize_t vjp_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
-    return GEMMT_SCRATCH + n[0] * n[1]
+    return n[0] * n[1]
 
 
 FAILURES = {SINGULAR: (LinAlgError, "is singular: it has a zero on its diagonal")}

@@ -146,6 +146,14 @@ def pullback(sample, inputs, cotangents, **options):
     return pull(g if len(g) > 1 else g[0])
 
 
+def pullback_by_formula(sample, inputs, outputs, cotangents, dtype):
+    """Input cotangents of the formula, in double precision; it takes one of each output that has a derivative."""
+    double = [x.astype(WIDE[dtype]) if x.dtype.kind in "fc" else x for x in inputs]
+    outputs = [y.astype(np.result_type(y.dtype, np.float64)) if y.dtype.kind in "fc" else y for y in outputs.values()]
+    g = [cotangents[n] for n in sample.op.differentiable_outputs]
+    return sample.op.vjp_formula(np, *double, *outputs, *g, **sample.options)
+
+
 def inner(xs, ys):
     """Re(sum(conj(x) y)), over what is there."""
     return sum(np.vdot(x, y).real for x, y in zip(xs, ys, strict=True) if x is not None and y is not None)

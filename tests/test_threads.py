@@ -8,7 +8,18 @@ import time
 
 import numpy as np
 import pytest
-from samples import SAMPLES, draw_cotangents, forward, general, positive, pullback
+from samples import (
+    DTYPES,
+    SAMPLES,
+    assert_near,
+    draw_cotangents,
+    forward,
+    general,
+    normal,
+    positive,
+    pullback,
+    pullback_by_formula,
+)
 
 import matkern as mk
 
@@ -34,6 +45,23 @@ def test_bits_do_not_depend_on_threads_or_neighbours(rng, sample):
     for a, b in zip(many, one, strict=True):
         if a is not None:
             np.testing.assert_array_equal(a[5:6], b)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+def test_one_large_matrix(rng, sample, dtype):
+    """Products of this size are shared among the threads, in pieces that need not be alike."""
+    mk.set_num_threads(3)
+    n = 301
+    inputs = [
+        normal(rng, (n, n), dtype) if name == "b" else x
+        for name, x in zip(sample.op.inputs, sample.draw(rng, (), n, dtype), strict=True)
+    ]
+    outputs = forward(sample, inputs)
+    g = draw_cotangents(rng, sample, outputs)
+    bars = [bar for bar in pullback(sample, inputs, g) if bar is not None]
+    for bar, want in zip(bars, pullback_by_formula(sample, inputs, outputs, g, dtype), strict=True):
+        assert_near(bar, want)
 
 
 def test_every_broadcast_is_one_parallel_batch(rng):

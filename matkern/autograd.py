@@ -21,7 +21,7 @@ from autograd.core import make_jvp, make_vjp, primitive_jvps, primitive_vjps
 from autograd.extend import defjvp_argnums, defvjp_argnums, primitive, vspace
 from autograd.util import subvals
 
-from .op import OPS, of_kind, summed_to
+from .op import OPS, summed_to
 
 __all__ = [*OPS, "install", "uninstall"]  # noqa: PLE0604 - the operations' names
 
@@ -55,8 +55,13 @@ def _derive(fun, by):
     defjvp_argnums(fun, jvp)
 
 
-def _real_if_real(g, x):
-    return anp.real(g) if anp.iscomplexobj(g) and not anp.iscomplexobj(x) else g
+def _like(g, x):
+    """A cotangent summed to its input's shape, and in its dtype."""
+    g = summed_to(g, np.shape(x))
+    if anp.iscomplexobj(g) and not anp.iscomplexobj(x):
+        g = anp.real(g)
+    dtype = np.result_type(vspace(x).dtype, np.float32)
+    return g if g.dtype == dtype else g.astype(dtype)
 
 
 def _register(result):
@@ -69,19 +74,15 @@ def _register(result):
 def _function(op):
     """The operation as a function of autograd's arrays.
 
-    Three primitives of arrays: the operation with what its derivatives need, its pullback, its pushforward. Their
-    arguments are flat: inputs, then `values` (outputs and what is kept), then cotangents or tangents.
+    Three primitives of arrays: the operation with what its derivatives need, its pullback, its pushforward. The
+    arguments of the latter two are flat: what is saved, then cotangents or tangents.
     """
-    n, kept = len(op.inputs), op.forward.outputs
-    outputs = [kept.index(name) for name in op.outputs]
+    kept = op.forward.outputs
     differentiable = [kept.index(name) for name in op.differentiable_outputs]
+    saved = len(op.saved)
 
-    def parts(args):
-        return args[:n], args[n : n + len(kept)], args[n + len(kept) :]
-
-    def named(args):
-        inputs, values, rest = parts(args)
-        return inputs, dict(zip(op.inputs + kept, inputs + values, strict=True)), rest
+    def named(args, names):
+        return dict(zip(op.saved, args[:saved], strict=True)), dict(zip(names, args[saved:], strict=True))
 
     @primitive
     def forward(*inputs, **options):
@@ -90,60 +91,44 @@ def _function(op):
 
     @primitive
     def pullback(*args, wanted, **options):
-        inputs, values, bars = named(args)
-        bars = {name: np.conj(g) for name, g in zip(op.differentiable_outputs, bars, strict=True)}
-        results = op.run_pullback(values, bars, options, wanted)
-        inputs = [inputs[op.inputs.index(name)] for name in wanted]
-        return tuple(
-            of_kind(summed_to(g, np.shape(x)), np.asarray(x).dtype).conj() for g, x in zip(results, inputs, strict=True)
-        )
+        return op.run_pullback(*named(args, op.differentiable_outputs), options, wanted)
 
     @primitive
     def pushforward(*args, **options):
-        _, values, dots = named(args)
-        return tuple(op.run_pushforward(values, dict(zip(op.inputs, dots, strict=True)), options))
+        return op.run_pushforward(*named(args, op.differentiable_inputs), options)
 
     def pullback_formula(*args, wanted, **options):
-        inputs, values, bars = parts(args)
-        results = op.vjp_formula(_xp, *inputs, *[values[i] for i in outputs], *map(anp.conj, bars), **options)
-        results = dict(zip(op.differentiable_inputs, results, strict=True))
-        inputs = [inputs[op.inputs.index(name)] for name in wanted]
-        return boxed_tuple(
-            [
-                anp.conj(_real_if_real(summed_to(results[name], anp.shape(x)), x))
-                for name, x in zip(wanted, inputs, strict=True)
-            ]
-        )
+        results = op.pull_by_formula(_xp, *named(args, op.differentiable_outputs), options)
+        return boxed_tuple([g for name, g in zip(op.differentiable_inputs, results, strict=True) if name in wanted])
 
     def pushforward_formula(*args, **options):
-        inputs, values, dots = parts(args)
-        dots = [
-            anp.zeros_like(x) if dot is None else dot
-            for name, x, dot in zip(op.inputs, inputs, dots, strict=True)
-            if name in op.differentiable_inputs
-        ]
-        return boxed_tuple(op.jvp_formula(_xp, *inputs, *[values[i] for i in outputs], *dots, **options))
+        return boxed_tuple(op.push_by_formula(_xp, *named(args, op.differentiable_inputs), options))
+
+    def values_of(args, ans):
+        values = dict(zip(op.inputs, args, strict=True)) | {name: ans[i] for i, name in enumerate(kept)}
+        return [values[name] for name in op.saved]
 
     def vjp(argnums, ans, args, kwargs):
         wanted = tuple(op.inputs[i] for i in argnums if op.inputs[i] in op.differentiable_inputs)
-        values = [ans[i] for i in range(len(kept))]
+        values = values_of(args, ans)
 
         def pull(g):
-            bars = pullback(*args, *values, *[g[i] for i in differentiable], wanted=wanted, **kwargs)
+            bars = pullback(*values, *[anp.conj(g[i]) for i in differentiable], wanted=wanted, **kwargs)
+            bars = {name: bars[i] for i, name in enumerate(wanted)}
             return [
-                bars[wanted.index(op.inputs[i])] if op.inputs[i] in wanted else vspace(args[i]).zeros() for i in argnums
+                _like(anp.conj(bars[op.inputs[i]]), args[i]) if op.inputs[i] in bars else vspace(args[i]).zeros()
+                for i in argnums
             ]
 
         return pull
 
     def jvp(argnums, gs, ans, args, kwargs):
-        dots = dict.fromkeys(range(n)) | dict(zip(argnums, gs, strict=True))
-        dots = [dots[i] if op.inputs[i] in op.differentiable_inputs else None for i in range(n)]
-        values = [ans[i] for i in range(len(kept))]
-        results = pushforward(*args, *values, *dots, **kwargs)
+        dots = {op.inputs[i]: g for i, g in zip(argnums, gs, strict=True)}
+        dots = [dots.get(name) for name in op.differentiable_inputs]
+        results = pushforward(*values_of(args, ans), *dots, **kwargs)
         return boxed_tuple(
             [
-                results[differentiable.index(i)] if i in differentiable else vspace(values[i]).zeros()
+                results[differentiable.index(i)] if i in differentiable else vspace(ans[i]).zeros()
                 for i in range(len(kept))
             ]
         )
@@ -155,20 +140,17 @@ def _function(op):
 
     @functools.wraps(op.function)
     def function(*inputs, **options):
-        if len(inputs) != n:
-            raise TypeError(f"{op.name} takes {n} inputs ({', '.join(op.inputs)}), got {len(inputs)}")
+        if len(inputs) != len(op.inputs):
+            raise TypeError(f"{op.name} takes {len(op.inputs)} inputs ({', '.join(op.inputs)}), got {len(inputs)}")
         op.check_options(options)
         if "UPLO" in op.options:
             options.setdefault("triangle", options.get("UPLO", "L"))
         inputs = [x if isinstance(x, anp.numpy_boxes.ArrayBox) else np.asarray(x) for x in inputs]
-        # what may be a vector is one only if it is 1-D; inside it is a column
-        may = {name for name, core in op.forward.cores.items() if core[-1:] == ("k?",)}
-        vector = any(name in may and x.ndim == 1 for name, x in zip(op.inputs, inputs, strict=True))
-        if vector:
-            inputs = [x[..., None] if name in may else x for name, x in zip(op.inputs, inputs, strict=True)]
+        vectors = op.vectors([x.ndim for x in inputs])
+        inputs = [x[..., None] if name in vectors else x for name, x in zip(op.inputs, inputs, strict=True)]
         ans = forward(*inputs, **options)
-        results = {name: ans[i] for i, name in zip(outputs, op.outputs, strict=True)}
-        results = [y[..., 0] if vector and name in may else y for name, y in results.items()]
+        results = [ans[kept.index(name)] for name in op.outputs]
+        results = [y[..., 0] if name in vectors else y for name, y in zip(op.outputs, results, strict=True)]
         return results[0] if op.result is None else make_sequence(op.result._make, *results)
 
     parameters = inspect.signature(op.function).parameters.values()

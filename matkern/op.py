@@ -5,8 +5,10 @@ cotangents (`..._bar`) is what it needs saved of the forward pass, an output of 
 operation does not return is kept for that, and what has no `..._bar` or `..._dot` has no derivative.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -27,10 +29,10 @@ class Op:
         derivatives; ``pullback`` from saved values and cotangents ``<output>_bar`` to ``<input>_bar``;
         ``pushforward`` from saved values and tangents ``<input>_dot`` to ``<output>_dot``.
     vjp_formula, jvp_formula : callable
-        The same maps written plainly, ``vjp_formula(xp, *inputs, *outputs, *cotangents, **options)`` to a tuple
-        of input cotangents and ``jvp_formula(xp, *inputs, *outputs, *tangents, **options)`` to a tuple of output
-        tangents, each for what has a derivative. `xp` is a namespace with NumPy's names. They are the
-        kernels' oracle, and what a framework differentiates for a second derivative.
+        The same maps written plainly, ``vjp_formula(xp, ..., *, ...)`` to a tuple of input cotangents and
+        ``jvp_formula(xp, ..., *, ...)`` to a tuple of output tangents, each for what has a derivative. They too are
+        given what their parameters name: inputs, outputs, cotangents or tangents, then options. `xp` is a namespace
+        with NumPy's names. They are the kernels' oracle, and what a framework differentiates for a second derivative.
     outputs : tuple of str
         Those outputs of ``forward`` that the function returns.
     result : type, optional
@@ -53,30 +55,41 @@ class Op:
     def __post_init__(self):
         OPS[self.name] = self
 
-    @property
+    @cached_property
     def inputs(self):
         """Names of the inputs."""
         return self.forward.inputs
 
-    @property
+    @cached_property
     def saved(self):
-        """Names of the inputs, outputs and kept values that the derivatives need."""
-        return tuple(n for n in self.pullback.inputs if not n.endswith("_bar"))
+        """Names of the inputs, outputs and kept values that the derivatives need, by kernel or by formula."""
+        needed = {*self.pullback.inputs, *self.pushforward.inputs}
+        needed.update(name for formula in (self.vjp_formula, self.jvp_formula) for name in _parameters(formula)[0])
+        return tuple(n for n in self.forward.inputs + self.forward.outputs if n in needed)
 
-    @property
+    @cached_property
     def differentiable_inputs(self):
         """Names of the inputs that have a derivative."""
         return tuple(n for n in self.inputs if f"{n}_bar" in self.pullback.outputs)
 
-    @property
+    @cached_property
     def differentiable_outputs(self):
         """Names of the outputs that have a derivative."""
         return tuple(n for n in self.outputs if f"{n}_bar" in self.pullback.inputs)
 
-    @property
+    @cached_property
     def options(self):
         """Option -> its values, the default first; those of the derivatives included."""
         return self.forward.options | self.pullback.options | self.pushforward.options
+
+    def vectors(self, ndims):
+        """Names of the inputs and outputs that are vectors if the inputs have these numbers of dimensions.
+
+        What may be a vector, the right-hand sides of a system, is one only if it is 1-D. The kernels' callers make it
+        a column.
+        """
+        may = {n for n, core in self.forward.cores.items() if core[-1:] == ("k?",)}
+        return may if any(n in may and ndim == 1 for n, ndim in zip(self.inputs, ndims, strict=True)) else set()
 
     def run_forward(self, inputs, options):
         """Name -> array for the inputs, the outputs and what is kept."""
@@ -102,6 +115,31 @@ class Op:
         results = self.pushforward(*operands, wanted=wanted, **self._for(self.pushforward, options))
         return results if isinstance(results, tuple) else (results,)
 
+    def pull_by_formula(self, xp, values, cotangents, options):
+        """What `run_pullback` computes, by the formula, for every input that has a derivative."""
+        return self._by_formula(self.vjp_formula, xp, values, cotangents, "_bar", options)
+
+    def push_by_formula(self, xp, values, tangents, options):
+        """What `run_pushforward` computes, by the formula."""
+        return self._by_formula(self.jvp_formula, xp, values, tangents, "_dot", options)
+
+    def _by_formula(self, formula, xp, values, directions, suffix, options):
+        operands, keywords = _parameters(formula)
+        operands = [
+            values[n] if not n.endswith(suffix) else self._or_zero(xp, n[:-4], directions.get(n[:-4]), values)
+            for n in operands
+        ]
+        return formula(xp, *operands, **{k: v for k, v in options.items() if k in keywords})
+
+    def _or_zero(self, xp, name, direction, values):
+        """A cotangent or tangent for a formula: zeros for None, without batch axes."""
+        if direction is not None:
+            return direction
+        cores, kinds = self.forward.cores, self.forward.kinds
+        sizes = {c: size for n, x in values.items() for c, size in zip(cores[n][::-1], x.shape[::-1], strict=False)}
+        dtype = next(x.dtype for n, x in values.items() if not kinds[n])
+        return xp.zeros([sizes[c] for c in cores[name]], dtype=dtype)
+
     def returned(self, values):
         """What the function returns, from a dictionary by name."""
         results = [values[n] for n in self.outputs]
@@ -119,6 +157,14 @@ class Op:
     @staticmethod
     def _for(kernel, options):
         return {k: v for k, v in options.items() if k in kernel.options or k == "on_error"}
+
+
+@cache
+def _parameters(formula):
+    """A formula's operands and its options, by name."""
+    parameters = list(inspect.signature(formula).parameters.values())[1:]
+    operands = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+    return operands, tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
 
 OPS: dict[str, Op] = {}
@@ -164,20 +210,15 @@ class _Call:
             raise TypeError(f"{op.name} takes {len(op.inputs)} inputs ({', '.join(op.inputs)}), got {len(inputs)}")
         op.check_options(options)
         self.inputs = [np.asarray(x) for x in inputs]
-        cores = op.forward.cores
-        # what may be a vector is one only if it is 1-D; inside it is a column everywhere
-        self.vector = any(
-            cores[name][-1:] == ("k?",) and x.ndim == len(cores[name]) - 1
-            for name, x in zip(op.inputs, self.inputs, strict=True)
-        )
+        self.vectors = op.vectors([x.ndim for x in self.inputs])
         self.values = op.run_forward([self.column(n, x) for n, x in zip(op.inputs, self.inputs, strict=True)], options)
         self.outputs = {n: self.squeezed(n, self.values[n]) for n in op.outputs}
 
     def column(self, name, x):
-        return x[..., None] if self.vector and self.op.forward.cores[name][-1:] == ("k?",) else x
+        return x[..., None] if name in self.vectors else x
 
     def squeezed(self, name, x):
-        return x[..., 0] if self.vector and self.op.forward.cores[name][-1:] == ("k?",) else x
+        return x[..., 0] if name in self.vectors else x
 
     def result(self):
         return self.op.returned(self.outputs)
@@ -212,8 +253,7 @@ class _Call:
         return bars
 
     def core_ndim(self, name):
-        core = self.op.forward.cores[name]
-        return len(core) - (self.vector and core[-1:] == ("k?",))
+        return len(self.op.forward.cores[name]) - (name in self.vectors)
 
     def pushforward(self, tangents):
         """Output name -> tangent; zeros where the output has no derivative."""

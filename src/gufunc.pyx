@@ -406,6 +406,7 @@ cdef class Kernel:
     cdef readonly tuple inputs, outputs, optional
     cdef readonly dict options, failures
     cdef readonly dict cores            # operand -> its core's letters
+    cdef readonly dict kinds            # operand -> "int", "real", or "" for the dtype of the call
     cdef dict indices, _gufuncs
     cdef tuple texts, defaults, letters
     cdef tuple followers                # which inputs are cotangents or tangents; empty if none is
@@ -429,6 +430,7 @@ cdef class Kernel:
         operands = sides[0] + sides[1]
         self.inputs, self.outputs = (tuple(o[0] for o in side) for side in sides)
         self.cores = {operand: tuple(core.split(",")) if core else () for operand, _, core in operands}
+        self.kinds = {operand: kind for operand, kind, _ in operands}
         self.texts = tuple(f"({core})" for _, _, core in operands)
         follows = tuple(name.endswith(("_bar", "_dot")) for name in self.inputs)
         self.followers = follows if any(follows) else ()

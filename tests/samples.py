@@ -146,12 +146,20 @@ def pullback(sample, inputs, cotangents, **options):
     return pull(g if len(g) > 1 else g[0])
 
 
+def in_double(sample, inputs, outputs, dtype):
+    """Name -> input or output, in double precision."""
+    values = {
+        n: x.astype(WIDE[dtype]) if x.dtype.kind in "fc" else x for n, x in zip(sample.op.inputs, inputs, strict=True)
+    }
+    return values | {
+        n: y.astype(np.result_type(y, np.float64)) if y.dtype.kind in "fc" else y for n, y in outputs.items()
+    }
+
+
 def pullback_by_formula(sample, inputs, outputs, cotangents, dtype):
     """Input cotangents of the formula, in double precision; it takes one of each output that has a derivative."""
-    double = [x.astype(WIDE[dtype]) if x.dtype.kind in "fc" else x for x in inputs]
-    outputs = [y.astype(np.result_type(y.dtype, np.float64)) if y.dtype.kind in "fc" else y for y in outputs.values()]
-    g = [cotangents[n] for n in sample.op.differentiable_outputs]
-    return sample.op.vjp_formula(np, *double, *outputs, *g, **sample.options)
+    values = in_double(sample, inputs, outputs, dtype)
+    return sample.op.pull_by_formula(np, values, cotangents, sample.options)
 
 
 def inner(xs, ys):

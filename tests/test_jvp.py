@@ -6,13 +6,13 @@ import pytest
 from samples import (
     DTYPES,
     SAMPLES,
-    WIDE,
     adjoint,
     assert_near,
     draw_cotangents,
     draw_tangents,
     forward,
     general,
+    in_double,
     inner,
     normal,
     pullback,
@@ -34,9 +34,8 @@ def test_formula(rng, sample, n, dtype):
     outputs = forward(sample, inputs)
     tangents = draw_tangents(rng, sample, inputs)
     got = pushed(sample, inputs, tangents)
-    double = [x.astype(WIDE[dtype]) if x.dtype.kind in "fc" else x for x in inputs]
-    wide = [y.astype(np.result_type(y.dtype, np.float64)) if y.dtype.kind in "fc" else y for y in outputs.values()]
-    want = iter(sample.op.jvp_formula(np, *double, *wide, *[t for t in tangents if t is not None], **sample.options))
+    values, t = in_double(sample, inputs, outputs, dtype), dict(zip(sample.op.inputs, tangents, strict=True))
+    want = iter(sample.op.push_by_formula(np, values, t, sample.options))
     for name, y in outputs.items():
         assert got[name].dtype == y.dtype
         if name in sample.op.differentiable_outputs:

@@ -136,7 +136,7 @@ def cholesky_jvp(L, A_dot, *, upper=False, triangle=None):
     return kernels.cholesky_jvp(L, A_dot, upper=upper, triangle=triangle)
 
 
-def vjp_formula(xp, a, L, L_bar, *, upper=False, triangle=None):
+def vjp_formula(xp, L, L_bar, *, upper=False, triangle=None):
     if upper:
         L, L_bar = adjoint(xp, L), adjoint(xp, L_bar)
     middle = phi(xp, matmul(xp, adjoint(xp, L), xp.tril(L_bar)))
@@ -145,10 +145,10 @@ def vjp_formula(xp, a, L, L_bar, *, upper=False, triangle=None):
     return (gradient_of_hermitian(xp, g, triangle),)
 
 
-def jvp_formula(xp, a, L, A_dot, *, upper=False, triangle=None):
+def jvp_formula(xp, L, a_dot, *, upper=False, triangle=None):
     if upper:
         L = adjoint(xp, L)
-    half = xp.linalg.solve(L, tangent_of_hermitian(xp, A_dot, triangle))  # L^-1 A_dot
+    half = xp.linalg.solve(L, tangent_of_hermitian(xp, a_dot, triangle))  # L^-1 A_dot
     L_dot = matmul(xp, L, phi(xp, adjoint(xp, xp.linalg.solve(L, adjoint(xp, half)))))  # L Phi(L^-1 A_dot L^-H)
     return (adjoint(xp, L_dot) if upper else L_dot,)
 

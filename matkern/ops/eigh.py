@@ -328,26 +328,28 @@ def _real_diagonal(xp, s):
     return xp.real(xp.sum(s * eye_of(xp, s), axis=-1))
 
 
-def vjp_formula(xp, a, w, v, w_bar, v_bar, *, triangle=None, **_):
-    m = matmul(xp, adjoint(xp, v), v_bar)
-    x = _quotients(xp, w, v) * (m - adjoint(xp, m)) / 2
-    g = matmul(xp, v * w_bar[..., None, :] + matmul(xp, v, x), adjoint(xp, v))
+def vjp_formula(xp, eigenvalues, eigenvectors, eigenvalues_bar, eigenvectors_bar, *, triangle=None):
+    v = eigenvectors
+    m = matmul(xp, adjoint(xp, v), eigenvectors_bar)
+    x = _quotients(xp, eigenvalues, v) * (m - adjoint(xp, m)) / 2
+    g = matmul(xp, v * eigenvalues_bar[..., None, :] + matmul(xp, v, x), adjoint(xp, v))
     return (gradient_of_hermitian(xp, g, triangle),)
 
 
-def jvp_formula(xp, a, w, v, A_dot, *, triangle=None, **_):
-    s = matmul(xp, adjoint(xp, v), tangent_of_hermitian(xp, A_dot, triangle), v)
-    return _real_diagonal(xp, s), matmul(xp, v, _quotients(xp, w, v) * s)
+def jvp_formula(xp, eigenvalues, eigenvectors, a_dot, *, triangle=None):
+    v = eigenvectors
+    s = matmul(xp, adjoint(xp, v), tangent_of_hermitian(xp, a_dot, triangle), v)
+    return _real_diagonal(xp, s), matmul(xp, v, _quotients(xp, eigenvalues, v) * s)
 
 
-def eigvalsh_vjp_formula(xp, a, w, w_bar, *, UPLO="L", triangle=None, **_):
+def eigvalsh_vjp_formula(xp, a, eigenvalues_bar, *, UPLO="L", triangle=None):
     _, v = xp.linalg.eigh(a, UPLO=UPLO)
-    return (gradient_of_hermitian(xp, matmul(xp, v * w_bar[..., None, :], adjoint(xp, v)), triangle),)
+    return (gradient_of_hermitian(xp, matmul(xp, v * eigenvalues_bar[..., None, :], adjoint(xp, v)), triangle),)
 
 
-def eigvalsh_jvp_formula(xp, a, w, A_dot, *, UPLO="L", triangle=None, **_):
+def eigvalsh_jvp_formula(xp, a, a_dot, *, UPLO="L", triangle=None):
     _, v = xp.linalg.eigh(a, UPLO=UPLO)
-    s = matmul(xp, adjoint(xp, v), tangent_of_hermitian(xp, A_dot, triangle), v)
+    s = matmul(xp, adjoint(xp, v), tangent_of_hermitian(xp, a_dot, triangle), v)
     return (_real_diagonal(xp, s),)
 
 

@@ -455,28 +455,28 @@ def _push(xp, l, u, t):
     return xp.concatenate((l1_dot, below), -2), xp.concatenate((u1_dot, right), -1)
 
 
-def lu_factor_vjp_formula(xp, a, lu, piv, lu_bar):
+def lu_factor_vjp_formula(xp, lu, piv, lu_bar):
     k = min(lu.shape[-2:])
     p = xp.swapaxes(permutation(xp, piv, lu.shape[-2], lu.dtype), -1, -2)
     return (matmul(xp, p, _pull(xp, *_unpacked(xp, lu), xp.tril(lu_bar[..., :, :k], -1), xp.triu(lu_bar[..., :k, :]))),)
 
 
-def lu_factor_jvp_formula(xp, a, lu, piv, A_dot):
+def lu_factor_jvp_formula(xp, lu, piv, a_dot):
     k = min(lu.shape[-2:])
-    t = matmul(xp, permutation(xp, piv, lu.shape[-2], lu.dtype), A_dot)
+    t = matmul(xp, permutation(xp, piv, lu.shape[-2], lu.dtype), a_dot)
     l_dot, u_dot = _push(xp, *_unpacked(xp, lu), t)
     return (_joined(xp, l_dot[..., :k, :] + u_dot[..., :, :k], l_dot[..., k:, :], u_dot[..., :, k:]),)
 
 
-def lu_vjp_formula(xp, a, p, l, u, l_bar, u_bar):
+def lu_vjp_formula(xp, p, l, u, l_bar, u_bar):
     return (matmul(xp, p, _pull(xp, l, u, xp.tril(l_bar, -1), xp.triu(u_bar))),)
 
 
-def lu_jvp_formula(xp, a, p, l, u, A_dot):
-    return _push(xp, l, u, matmul(xp, xp.swapaxes(p, -1, -2), A_dot))
+def lu_jvp_formula(xp, p, l, u, a_dot):
+    return _push(xp, l, u, matmul(xp, xp.swapaxes(p, -1, -2), a_dot))
 
 
-def lu_solve_vjp_formula(xp, lu, piv, b, x, x_bar):
+def lu_solve_vjp_formula(xp, lu, piv, x, x_bar):
     l, u = _unpacked(xp, lu)
     z = xp.linalg.solve(adjoint(xp, u), x_bar)
     v = xp.linalg.solve(adjoint(xp, l), z)
@@ -484,7 +484,7 @@ def lu_solve_vjp_formula(xp, lu, piv, b, x, x_bar):
     return lu_bar, matmul(xp, xp.swapaxes(permutation(xp, piv, lu.shape[-1], lu.dtype), -1, -2), v)
 
 
-def lu_solve_jvp_formula(xp, lu, piv, b, x, lu_dot, b_dot):
+def lu_solve_jvp_formula(xp, lu, piv, x, lu_dot, b_dot):
     l, u = _unpacked(xp, lu)
     y = matmul(xp, permutation(xp, piv, lu.shape[-1], lu.dtype), b_dot) - matmul(xp, xp.tril(lu_dot, -1), u, x)
     return (xp.linalg.solve(u, xp.linalg.solve(l, y) - matmul(xp, xp.triu(lu_dot), x)),)

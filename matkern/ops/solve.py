@@ -154,13 +154,13 @@ def _matrix(xp, a, trans, assume_a):
     return op_of(xp, tangent_of_hermitian(xp, a, "L") if assume_a == "pos" else a, trans)
 
 
-def vjp_formula(xp, a, b, x, x_bar, *, trans="N", assume_a="gen"):
+def vjp_formula(xp, a, x, x_bar, *, trans="N", assume_a="gen"):
     b_bar = xp.linalg.solve(adjoint(xp, _matrix(xp, a, trans, assume_a)), x_bar)
     a_bar = op_of(xp, -matmul(xp, b_bar, adjoint(xp, x)), trans)
     return (gradient_of_hermitian(xp, a_bar, None) if assume_a == "pos" else a_bar), b_bar
 
 
-def jvp_formula(xp, a, b, x, a_dot, b_dot, *, trans="N", assume_a="gen"):
+def jvp_formula(xp, a, x, a_dot, b_dot, *, trans="N", assume_a="gen"):
     if assume_a == "pos":
         a_dot = tangent_of_hermitian(xp, a_dot, None)
     return (xp.linalg.solve(_matrix(xp, a, trans, assume_a), b_dot - matmul(xp, op_of(xp, a_dot, trans), x)),)

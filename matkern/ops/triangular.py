@@ -163,13 +163,13 @@ def _matrix(xp, a, lower, trans, unit_diagonal):
     return op_of(xp, a, trans)
 
 
-def vjp_formula(xp, a, b, x, x_bar, *, lower=False, trans="N", unit_diagonal=False):
+def vjp_formula(xp, a, x, x_bar, *, lower=False, trans="N", unit_diagonal=False):
     b_bar = xp.linalg.solve(adjoint(xp, _matrix(xp, a, lower, trans, unit_diagonal)), x_bar)
     op_bar = -matmul(xp, b_bar, adjoint(xp, x))  # of op(A)
     return _read(xp, op_of(xp, op_bar, trans), lower, unit_diagonal), b_bar
 
 
-def jvp_formula(xp, a, b, x, a_dot, b_dot, *, lower=False, trans="N", unit_diagonal=False):
+def jvp_formula(xp, a, x, a_dot, b_dot, *, lower=False, trans="N", unit_diagonal=False):
     op_dot = op_of(xp, _read(xp, a_dot, lower, unit_diagonal), trans)
     return (xp.linalg.solve(_matrix(xp, a, lower, trans, unit_diagonal), b_dot - matmul(xp, op_dot, x)),)
 

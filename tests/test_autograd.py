@@ -1,13 +1,17 @@
 """The shim for HIPS autograd: values of first and second derivatives, both modes, and `install`."""
 
+from types import SimpleNamespace
+
 import autograd
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from autograd.builtins import tuple as boxed_tuple
 from autograd.extend import vspace
 from autograd.numpy.linalg import cholesky as imported_before
 from autograd.test_util import check_grads
 from samples import SAMPLES, adjoint, assert_near, general, hermitian, normal, positive
+from transforms import table
 
 import matkern as mk
 import matkern.autograd as mag
@@ -237,3 +241,52 @@ class TestInstall:
         a = hermitian(rng, (), 3, "float64")
         mag.install()
         assert_near(autograd.grad(lambda a: anp.sum(anp.linalg.eigvalsh(a)))(a), np.eye(3))
+
+
+# the table of transforms; autograd's gradients are conjugates of matkern's
+
+
+def real_loss(f, gs):
+    return lambda xs: sum(anp.sum(anp.real(anp.conj(g) * y)) for g, y in zip(gs, f(*xs), strict=True))
+
+
+def by_grad(f, xs, gs):
+    return [np.conj(g) for g in autograd.grad(real_loss(f, gs))(tuple(xs))]
+
+
+def by_make_jvp(f, xs, ts):
+    return autograd.make_jvp(lambda xs: boxed_tuple(f(*xs)))(tuple(xs))(tuple(ts))[1]
+
+
+def pairing(f, gs, ts):
+    """Re <gradient, tangent>, whose own gradient is the Hessian times the tangent."""
+    return lambda xs: sum(
+        anp.sum(anp.real(g * t)) for g, t in zip(autograd.grad(real_loss(f, gs))(xs), ts, strict=True)
+    )
+
+
+def reverse_over_reverse(f, xs, gs, ts):
+    return [np.conj(g) for g in autograd.grad(pairing(f, gs, ts))(tuple(xs))]
+
+
+def forward_over_reverse(f, xs, gs, ts):
+    return [np.conj(g) for g in autograd.make_jvp(autograd.grad(real_loss(f, gs)))(tuple(xs))(tuple(ts))[1]]
+
+
+def reverse_over_forward(f, xs, gs, ts):
+    pushed = lambda xs: autograd.make_jvp(real_loss(f, gs))(xs)(tuple(ts))[1]
+    return [np.conj(g) for g in autograd.grad(pushed)(tuple(xs))]
+
+
+TRANSFORMS = {
+    "value": ("value", lambda f, xs: f(*xs)),
+    "grad": ("gradient", by_grad),
+    "make_jvp": ("tangent", by_make_jvp),
+    "jacobian": ("jacobian", lambda f, x: autograd.jacobian(f)(x)),
+    "grad of grad": ("second", reverse_over_reverse),
+    "make_jvp of grad": ("second", forward_over_reverse),
+    "grad of make_jvp": ("second", reverse_over_forward),
+    "hessian": ("hessian", lambda f, x, gs: autograd.hessian(lambda x: real_loss(f, gs)((x,)))(x)),
+}
+
+test_transform = table(SimpleNamespace(shim=mag, array=np.asarray, by_triangle=True), TRANSFORMS)

@@ -1,0 +1,168 @@
+"""The table of transforms: what every transform of a framework must give on every operation, by value.
+
+`test_<framework>.py` lists its transforms in `TRANSFORMS`: by name, of what kind each is (a key of `KINDS`) and
+how to run it. What a transform must give comes from the NumPy kernels, which other tests hold against formulas and
+differences; second derivatives from differences of first ones. Gradients are compared in matkern's convention.
+"""
+
+import numpy as np
+import pytest
+from samples import SAMPLES, adjoint, draw_cotangents, forward, normal, pullback
+
+import matkern as mk
+
+N = 3
+
+
+def _rows():
+    """One row per operation and shape, and those whose options change what the shims have to do."""
+    seen, rows = set(), []
+    chosen = [{"upper": True}, {"UPLO": "U"}, {"trans": "C"}, {"assume_a": "pos", "trans": "N"}]
+    chosen += [{"lower": True, "trans": "T", "unit_diagonal": True}]
+    for sample in SAMPLES:
+        if sample.options.get("triangle") is not None:
+            continue
+        plain = {k: v for k, v in sample.options.items() if k != "triangle" and v != sample.op.options[k][0]}
+        if (sample.name, sample.label) not in seen or plain in chosen:
+            seen.add((sample.name, sample.label))
+            rows.append(sample)
+    return rows
+
+
+class Problem:
+    """One operation as a function of the inputs that have a derivative, to a tuple of the outputs that have one."""
+
+    def __init__(self, rng, framework, sample, batch, dtype):
+        self.framework, self.sample, self.op = framework, sample, sample.op
+        self.all_inputs = sample.draw(rng, batch, N, dtype)
+        self.argnums = [i for i, name in enumerate(self.op.inputs) if name in self.op.differentiable_inputs]
+        self.inputs = [self.all_inputs[i] for i in self.argnums]
+        outputs = forward(sample, self.all_inputs)
+        self.cotangents = draw_cotangents(rng, sample, outputs)
+        self.tangents = [normal(rng, x.shape, x.dtype) for x in self.inputs]
+        for i, x in enumerate(self.inputs):
+            if x.shape[-1] == x.shape[-2] and np.allclose(x, adjoint(x)):
+                self.tangents[i] += adjoint(self.tangents[i])  # a Hermitian input's tangent is Hermitian, too
+        self.options = {k: v for k, v in sample.options.items() if k in sample.op.forward.options}
+
+    @property
+    def gs(self):
+        """Cotangents, one for each output that has a derivative."""
+        return [self.cotangents[name] for name in self.op.differentiable_outputs]
+
+    def function(self, *xs):
+        """The operation on the framework's arrays."""
+        array = self.framework.array
+        inputs = [*map(array, self.all_inputs)] if len(self.argnums) < len(self.op.inputs) else [*xs]
+        for i, x in zip(self.argnums, xs, strict=True):
+            inputs[i] = x
+        ys = getattr(self.framework.shim, self.sample.name)(*inputs, **self.options)
+        ys = (ys,) if len(self.op.outputs) == 1 else ys
+        return tuple(y for n, y in zip(self.op.outputs, ys, strict=True) if n in self.op.differentiable_outputs)
+
+    def of_first(self, x):
+        """The operation as a function of its first input."""
+        return self.function(x, *map(self.framework.array, self.inputs[1:]))
+
+    @property
+    def reading(self):
+        """The option `triangle`, where the framework's gradients are with respect to the entries that are read."""
+        reads = self.framework.by_triangle and "UPLO" in self.op.options
+        return {"triangle": self.options.get("UPLO", "L")} if reads else {}
+
+    def gradient(self, inputs):
+        """Of Re sum(conj(g) y), by the NumPy kernels."""
+        whole = list(self.all_inputs)
+        for i, x in zip(self.argnums, inputs, strict=True):
+            whole[i] = x
+        bars = pullback(self.sample, whole, self.cotangents, **self.reading)
+        return [bars[i] for i in self.argnums]
+
+
+def differences(f, xs, ts, h=5e-4):
+    """The derivative of the arrays f(xs) along ts, from differences of fourth order: errors of h^4 and eps / h."""
+    at = lambda s: [np.asarray(y) for y in f([x + s * h * t for x, t in zip(xs, ts, strict=True)])]
+    ys = [at(s) for s in (-2, -1, 1, 2)]
+    return [(a - 8 * b + 8 * c - d) / (12 * h) for a, b, c, d in zip(*ys, strict=True)]
+
+
+def value(problem, run):
+    want = forward(problem.sample, problem.all_inputs)
+    return run(problem.function, problem.inputs), [want[n] for n in problem.op.differentiable_outputs]
+
+
+def gradient(problem, run):
+    return run(problem.function, problem.inputs, problem.gs), problem.gradient(problem.inputs)
+
+
+def tangent(problem, run):
+    ts = [None] * len(problem.op.inputs)
+    for i, t in zip(problem.argnums, problem.tangents, strict=True):
+        ts[i] = t
+    options = problem.sample.options | problem.reading
+    dots = mk.jvp(problem.sample.name, problem.all_inputs, ts, **options)[1]
+    want = dict(zip(problem.op.outputs, dots if isinstance(dots, tuple) else (dots,), strict=True))
+    got = run(problem.function, problem.inputs, problem.tangents)
+    return got, [want[n] for n in problem.op.differentiable_outputs]
+
+
+def jacobian(problem, run):
+    """Of the first output with respect to the first input."""
+    options = problem.sample.options | problem.reading
+    want = mk.jacobian(problem.sample.name, *problem.all_inputs, argnum=problem.argnums[0], data_ndim=0, **options)
+    want = dict(zip(problem.op.outputs, want if isinstance(want, tuple) else (want,), strict=True))
+    got = run(lambda x: problem.of_first(x)[0], problem.inputs[0])
+    return [got], [want[problem.op.differentiable_outputs[0]]]
+
+
+def second(problem, run):
+    """The Hessian of the loss times a tangent."""
+    got = run(problem.function, problem.inputs, problem.gs, problem.tangents)
+    return got, differences(problem.gradient, problem.inputs, problem.tangents)
+
+
+def hessian(problem, run):
+    """With respect to the first input, times a tangent (a Hermitian one for a Hermitian input)."""
+    got = np.asarray(run(problem.of_first, problem.inputs[0], problem.gs))
+    ts = [problem.tangents[0], *(np.zeros_like(t) for t in problem.tangents[1:])]
+    want = differences(lambda xs: problem.gradient(xs)[:1], problem.inputs, ts)
+    return [np.einsum("...ij,ij->...", got, problem.tangents[0])], want
+
+
+# kind -> what a transform gives and what it should, the batch of the inputs, the dtypes, the error allowed in units of
+# eps: a few n eps times conditions of about 10, and for differences what their step leaves, about 1e-9
+KINDS = {
+    "value": (value, (2,), ("float32", "complex128"), 1e2),
+    "gradient": (gradient, (2,), ("float64", "complex64"), 1e3),
+    "tangent": (tangent, (2,), ("float64", "complex64"), 1e3),
+    "jacobian": (jacobian, (), ("float64",), 1e3),
+    "second": (second, (2,), ("float64", "complex128"), 1e7),
+    "hessian": (hessian, (), ("float64",), 1e7),
+}
+
+
+def table(framework, transforms):
+    """A test of the framework's transforms: `framework` is its shim with what `Problem` needs of it."""
+    rows = [
+        pytest.param(name, sample, dtype, id=f"{name}-{sample}-{dtype}")
+        for name, (kind, _) in transforms.items()
+        for sample in _rows()
+        for dtype in KINDS[kind][2]
+    ]
+
+    @pytest.mark.parametrize(("transform", "sample", "dtype"), rows)
+    def test_transform(rng, transform, sample, dtype):
+        kind, run = transforms[transform]
+        reference, batch, _, multiple = KINDS[kind]
+        problem = Problem(rng, framework, sample, batch, dtype)
+        if kind == "second" and np.dtype(dtype).kind == "c" and "eigenvectors" in problem.cotangents:
+            problem.cotangents["eigenvectors"] = np.zeros_like(problem.cotangents["eigenvectors"])  # phases are free
+        got, want = reference(problem, run)
+        got, want = [*map(np.asarray, got)], [*map(np.asarray, want)]
+        assert [x.shape for x in got] == [y.shape for y in want]
+        assert [x.dtype for x in got] == [y.dtype for y in want]
+        for x, y in zip(got, want, strict=True):
+            error = np.abs(x - y).max() / max(1.0, np.abs(y).max())
+            assert error <= multiple * np.finfo(y.dtype).eps, f"off by {error:.2g}"
+
+    return test_transform

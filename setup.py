@@ -1,6 +1,7 @@
 """Compile src/*.pyx into matkern.kernels; everything else about the package is in pyproject.toml."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy
@@ -9,6 +10,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 THREADS = os.cpu_count() or 1
+SOURCES = {"gufunc": ["src/parallel.cpp"], "xla": ["src/xla_handler.cpp"]}  # C++ beside a .pyx
+XLA_HEADERS = Path(find_spec("jaxlib").origin).parent / "include"
 
 
 class ParallelBuildExt(build_ext):
@@ -18,11 +21,11 @@ class ParallelBuildExt(build_ext):
 
 
 def extension(pyx):
-    extra = ["src/parallel.cpp"] if pyx.stem == "gufunc" else []
+    extra = SOURCES.get(pyx.stem, [])
     return Extension(
         f"matkern.kernels.{pyx.stem}",
         [pyx.as_posix(), *extra],
-        include_dirs=["src", numpy.get_include()],
+        include_dirs=["src", numpy.get_include(), *([XLA_HEADERS.as_posix()] if pyx.stem == "xla" else [])],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")],
         depends=[p.as_posix() for p in sorted(Path("src").iterdir()) if p.suffix != ".pyx"],
         extra_compile_args=["-std=c++17"] if extra else [],

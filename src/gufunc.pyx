@@ -73,6 +73,7 @@ cdef enum:
     MAX_CORE = 2            # axes of a matrix
     MAX_DIMS = 4            # letters in a signature
     MAX_OPTIONS = 4
+    MAX_KERNELS = 1000
     MAX_BATCH = 64          # NumPy's own limit
     LINE = 64               # bytes; operands packed in a workspace start on a cache line
     CALL_WORK = 500         # what a few calls of BLAS cost for the smallest matrix, in flops
@@ -353,6 +354,104 @@ cdef void gufunc_loop(char **args, const cnp.npy_intp *dimensions, const cnp.npy
         fail(b"too large for the 32-bit integers of BLAS and LAPACK, or no memory for the workspace")
 
 
+# ---- XLA
+
+cdef extern from "xla.hpp" namespace "matkern":
+    cdef struct Buffer:
+        void *data
+        const int64_t *dims
+        int ndim
+
+cdef Loop *kernel_loops[MAX_KERNELS]    # four for each kernel, one per dtype
+cdef int kernel_count = 0
+
+
+cdef const char *c_run_buffers(int64_t kernel, int dtype, int64_t present, const int64_t *options, int n_options,
+                               const Buffer *buffers, int n_buffers) noexcept nogil:
+    """Run a kernel over dense row-major buffers; those of the outputs have the shape of the whole batch."""
+    cdef Batch b
+    cdef Failures failures
+    cdef Loop loop
+    cdef int k, j, axis, core, offset, given = 0
+    cdef int64_t size
+    cdef Py_ssize_t stride
+    cdef Refusal refusal
+    if kernel < 0 or kernel >= kernel_count or dtype < 0 or dtype > 3:
+        return b"matkern: no such kernel"
+    loop = kernel_loops[kernel][dtype]
+    if n_options > MAX_OPTIONS:
+        return b"matkern: too many options"
+    for j in range(n_options):
+        loop.option[j] = <int> options[j]
+    b.loop = &loop
+    b.failures = &failures
+    b.ndim = -1
+    for j in range(loop.ndim):
+        b.n[j] = -1
+    for k in range(loop.nop):                       # core dimensions, and the batch from the first output
+        b.data[k] = NULL
+        if not present >> k & 1:
+            if k < loop.nin and not loop.operand[k].follows:
+                return b"matkern: an operand is missing"
+            continue
+        if given == n_buffers:
+            return b"matkern: too few buffers"
+        core = loop.operand[k].ndim
+        offset = buffers[given].ndim - core
+        if offset < 0 or offset > MAX_BATCH:
+            return b"matkern: a buffer has too few axes, or too many"
+        for j in range(core):
+            size = buffers[given].dims[offset + j]
+            if b.n[loop.operand[k].dim[j]] < 0:
+                b.n[loop.operand[k].dim[j]] = size
+            elif b.n[loop.operand[k].dim[j]] != size:
+                return b"matkern: core dimensions do not agree"
+        if k >= loop.nin and b.ndim < 0:
+            b.ndim = offset
+            for axis in range(offset):
+                b.shape[axis] = buffers[given].dims[axis]
+        given += 1
+    if given != n_buffers or b.ndim < 0:
+        return b"matkern: too many buffers"
+    if loop.least >= 0 and b.n[loop.least] != min(b.n[loop.m], b.n[loop.n]):
+        return b"matkern: core dimensions do not agree"
+    given = 0
+    for k in range(loop.nop):
+        for axis in range(b.ndim):
+            b.strides[k][axis] = 0
+        b.core_strides[k][0] = b.core_strides[k][1] = 0
+        if not present >> k & 1:
+            continue
+        b.data[k] = <char*> buffers[given].data
+        stride = itemsize(loop.operand[k].kind, dtype)
+        core = loop.operand[k].ndim
+        offset = buffers[given].ndim - core
+        for j in range(core - 1, -1, -1):
+            b.core_strides[k][j + 2 - core] = stride
+            stride *= buffers[given].dims[offset + j]
+        for axis in range(offset - 1, -1, -1):
+            j = axis + b.ndim - offset              # right-aligned
+            size = buffers[given].dims[axis]
+            if j < 0 or (size != b.shape[j] and (size != 1 or k >= loop.nin)):
+                return b"matkern: batch dimensions do not agree"
+            if size != 1:
+                b.strides[k][j] = stride
+            stride *= size
+        if k >= loop.nin and offset != b.ndim:
+            return b"matkern: batch dimensions do not agree"
+        given += 1
+    coalesce(&b)
+    refusal = go(&b)
+    if refusal == TOO_LARGE:
+        return b"matkern: the matrices are too large for the 32-bit integers of BLAS and LAPACK"
+    if refusal == NO_MEMORY:
+        return b"matkern: no memory for the workspace"
+    return NULL
+
+
+run_buffers = <size_t> <void*> c_run_buffers        # for the handler of xla_handler.cpp
+
+
 cdef int raise_refusal(str name, Refusal refusal) except *:
     if refusal == TOO_LARGE:
         raise ValueError(f"{name}: the matrices are too large for the 32-bit integers of BLAS and LAPACK")
@@ -404,6 +503,7 @@ cdef class Kernel:
     """
     cdef readonly str name, signature
     cdef readonly tuple inputs, outputs, optional
+    cdef readonly int index             # for XLA
     cdef readonly dict options, failures
     cdef readonly dict cores            # operand -> its core's letters
     cdef readonly dict kinds            # operand -> "int", "real", or "" for the dtype of the call
@@ -465,6 +565,14 @@ cdef class Kernel:
                 loop.operand[k].ndim = len(core)
                 for j, c in enumerate(core):
                     loop.operand[k].dim[j] = c
+        global kernel_count
+        if kernel_count == MAX_KERNELS:
+            raise RuntimeError(f"{name}: more kernels than there is room for")
+        self.index = kernel_count
+        kernel_loops[kernel_count] = <Loop*> malloc(4 * sizeof(Loop))       # for as long as the process lives
+        for dtype in range(4):
+            kernel_loops[kernel_count][dtype] = self.loops[dtype]
+        kernel_count += 1
         self._gufuncs = {
             self._variant(values, least): self._gufunc(values, least)
             for values in itertools.product(*self.options.values())

@@ -1,4 +1,4 @@
-"""matkern's operations for PyTorch: reverse and forward mode, to any order, and ``vmap``.
+"""matkern's operations for PyTorch: reverse mode, forward mode, their compositions, and ``vmap``.
 
 Each operation of `OPS` is a function of this module, with the same name and options. A first derivative runs the
 kernel, once, also under ``vmap``; the kernels' own derivatives come from the plain formula, whose linear algebra is
@@ -26,7 +26,6 @@ tensor([[0.2500, 0.0000],
 import functools
 import inspect
 import sys
-from types import SimpleNamespace
 
 import torch
 from torch._functorch import eager_transforms
@@ -52,12 +51,6 @@ class _Namespace:
     def matmul(a, b):
         dtype = torch.promote_types(a.dtype, b.dtype)
         return torch.matmul(a.to(dtype), b.to(dtype))
-
-    @staticmethod
-    def where(condition, x, y):
-        if isinstance(x, float) and isinstance(y, float):  # whose dtype the formulas set by NumPy's method
-            return SimpleNamespace(astype=lambda dtype: torch.where(condition, x, y).to(dtype))
-        return torch.where(condition, x, y)
 
 
 _xp = _Namespace()

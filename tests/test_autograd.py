@@ -11,7 +11,7 @@ from autograd.extend import vspace
 from autograd.numpy.linalg import cholesky as imported_before
 from autograd.test_util import check_grads
 from samples import SAMPLES, adjoint, assert_near, general, hermitian, normal, positive
-from transforms import table
+from transforms import kernel_calls, table
 
 import matkern as mk
 import matkern.autograd as mag
@@ -144,20 +144,6 @@ class TestConventions:
             mag.solve(np.eye(2), np.ones(2), lower=True)
         with pytest.raises(TypeError, match=r"solve takes 2 inputs \(a, b\), got 1"):
             mag.solve(np.eye(2))
-
-
-def kernel_calls(monkeypatch):
-    """Names of the operations whose kernels ran, in order."""
-    calls = []
-    for what in ("forward", "pullback", "pushforward"):
-        original = getattr(mk.op.Op, f"run_{what}")
-
-        def counted(self, *args, original=original, what=what):
-            calls.append(f"{self.name} {what}")
-            return original(self, *args)
-
-        monkeypatch.setattr(mk.op.Op, f"run_{what}", counted)
-    return calls
 
 
 def test_a_gradient_is_two_kernel_calls(monkeypatch, rng):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from samples import SAMPLES, assert_near, general, hermitian, normal, positive
-from transforms import table
+from transforms import kernel_calls, table
 
 import matkern as mk
 
@@ -173,20 +173,6 @@ def test_gradcheck(rng, sample, dtype):
 
 
 # kernel calls and memory
-
-
-def kernel_calls(monkeypatch):
-    """Names of the operations whose kernels ran, in order."""
-    calls = []
-    for what in ("forward", "pullback", "pushforward"):
-        original = getattr(mk.op.Op, f"run_{what}")
-
-        def counted(self, *args, original=original, what=what):
-            calls.append(f"{self.name} {what}")
-            return original(self, *args)
-
-        monkeypatch.setattr(mk.op.Op, f"run_{what}", counted)
-    return calls
 
 
 def test_a_gradient_is_two_kernel_calls(monkeypatch, rng):

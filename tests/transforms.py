@@ -148,6 +148,20 @@ KINDS = {
 }
 
 
+def kernel_calls(monkeypatch):
+    """Names of the operations whose kernels ran, in order."""
+    calls = []
+    for what in ("forward", "pullback", "pushforward"):
+        original = getattr(mk.op.Op, f"run_{what}")
+
+        def counted(self, *args, original=original, what=what):
+            calls.append(f"{self.name} {what}")
+            return original(self, *args)
+
+        monkeypatch.setattr(mk.op.Op, f"run_{what}", counted)
+    return calls
+
+
 def table(framework, transforms):
     """A test of the framework's transforms.
 

@@ -55,4 +55,5 @@ def permutation(xp, piv, n, dtype):
         at_i = row[..., i : i + 1]
         at_other = xp.sum(xp.where(index == other, row, 0), axis=-1, keepdims=True)
         row = xp.where(index == other, at_i, xp.where(index == i, at_other, row))
-    return xp.where(row[..., :, None] == index, 1.0, 0.0).astype(dtype)
+    one, zero = xp.ones((), dtype=dtype), xp.zeros((), dtype=dtype)
+    return xp.where(row[..., :, None] == index, one, zero)

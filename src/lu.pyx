@@ -154,10 +154,25 @@ cdef int check_pivots(Py_ssize_t m, Py_ssize_t n, scalar *lu) noexcept nogil:
     return 0
 
 
+cdef void interchange(Py_ssize_t m, Py_ssize_t n, int *piv, int *perm) noexcept nogil:
+    """Row perm[i] of A becomes row i of P^T A by the n row interchanges."""
+    cdef Py_ssize_t i
+    cdef int t
+    for i in range(m):
+        perm[i] = <int> i
+    for i in range(n):
+        t = perm[i]
+        perm[i] = perm[piv[i]]
+        perm[piv[i]] = t
+
+
 # ---- lu_factor
 
 cdef int lu_factor_forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
-    factor(n[0], n[1], x[0], x[1], <int*> x[2], work)
+    cdef int *piv = <int*> x[2]
+    factor(n[0], n[1], x[0], x[1], piv, work)
+    if x[3] is not NULL:
+        interchange(n[0], min(n[0], n[1]), piv, <int*> x[3])
     return 0
 
 
@@ -241,16 +256,10 @@ cdef int lu_forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *
     cdef scalar *packed = work + m * n[1]
     cdef int *piv = <int*> (packed + m * n[1])
     cdef int *row = piv + least
-    cdef int t
     factor(m, n[1], x[0], packed, piv, work)
     unpack(m, n[1], 1, packed, x[2], x[3])
     if p is not NULL:
-        for i in range(m):
-            row[i] = <int> i
-        for i in range(least):                              # row i of P^T A is row row[i] of A
-            t = row[i]
-            row[i] = row[piv[i]]
-            row[piv[i]] = t
+        interchange(m, least, piv, row)
         for i in range(m * m):
             set_real(p, i, 0)
         for i in range(m):
@@ -300,6 +309,8 @@ cdef int lu_solve_forward(scalar **x, const Py_ssize_t *n, const int *option, sc
         return code
     copy(n[0] * n[1], x[2], x[3])
     solve_factored(c'N', n[0], n[1], x[0], <int*> x[1], x[3], True)
+    if x[4] is not NULL:
+        interchange(n[0], n[0], <int*> x[1], <int*> x[4])
     return 0
 
 
@@ -387,9 +398,9 @@ FAILURES = {
 SOLVE_FAILURES = FAILURES | {SINGULAR: (LinAlgError, "is singular: it has a zero pivot")}
 
 lu_factor = Kernel(
-    "lu_factor", "a(m,n) -> lu(m,n), piv:int(min)",
+    "lu_factor", "a(m,n) -> lu(m,n), piv:int(min), perm:int(m)",
     dtypes(lu_factor_forward[s], lu_factor_forward[d], lu_factor_forward[c], lu_factor_forward[z]),
-    <size_t> factor_workspace)
+    <size_t> factor_workspace, optional=("perm",))
 lu_factor_vjp = Kernel(
     "lu_factor_vjp", "lu(m,n), piv:int(min), lu_bar(m,n) -> a_bar(m,n)",
     dtypes(lu_factor_vjp_matrix[s], lu_factor_vjp_matrix[d], lu_factor_vjp_matrix[c], lu_factor_vjp_matrix[z]),
@@ -413,8 +424,9 @@ lu_jvp = Kernel(
     <size_t> unpacked_workspace, failures=FAILURES, optional=("l_dot", "u_dot"))
 
 lu_solve = Kernel(
-    "lu_solve", "lu(n,n), piv:int(n), b(n,k?) -> x(n,k?)",
-    dtypes(lu_solve_forward[s], lu_solve_forward[d], lu_solve_forward[c], lu_solve_forward[z]), failures=SOLVE_FAILURES)
+    "lu_solve", "lu(n,n), piv:int(n), b(n,k?) -> x(n,k?), perm:int(n)",
+    dtypes(lu_solve_forward[s], lu_solve_forward[d], lu_solve_forward[c], lu_solve_forward[z]), failures=SOLVE_FAILURES,
+    optional=("perm",))
 lu_solve_vjp = Kernel(
     "lu_solve_vjp", "lu(n,n), piv:int(n), x(n,k?), x_bar(n,k?) -> lu_bar(n,n), b_bar(n,k?)",
     dtypes(lu_solve_vjp_matrix[s], lu_solve_vjp_matrix[d], lu_solve_vjp_matrix[c], lu_solve_vjp_matrix[z]),

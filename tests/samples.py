@@ -147,8 +147,9 @@ def pullback(sample, inputs, cotangents, **options):
 
 
 def in_double(sample, inputs, outputs, dtype):
-    """Name -> input or output, in double precision."""
-    values = {
+    """Name -> input, output or what is kept, the first two in double precision."""
+    values = sample.op.run_forward(inputs, {k: v for k, v in sample.options.items() if k in sample.op.forward.options})
+    values |= {
         n: x.astype(WIDE[dtype]) if x.dtype.kind in "fc" else x for n, x in zip(sample.op.inputs, inputs, strict=True)
     }
     return values | {

@@ -46,14 +46,7 @@ def tangent_of_hermitian(xp, t, triangle):
     return (t + adjoint(xp, t)) / 2
 
 
-def permutation(xp, piv, n, dtype):
-    """The (n, n) matrix P^T of row interchanges: row i with row piv[..., i], i = 0, 1, ..., in order."""
-    index = xp.arange(n)
-    row = index + 0 * piv[..., :1] if piv.shape[-1] else index  # row i of P^T B is row row[i] of B
-    for i in range(piv.shape[-1]):
-        other = piv[..., i : i + 1]
-        at_i = row[..., i : i + 1]
-        at_other = xp.sum(xp.where(index == other, row, 0), axis=-1, keepdims=True)
-        row = xp.where(index == other, at_i, xp.where(index == i, at_other, row))
+def permutation(xp, perm, dtype):
+    """The matrix P^T, which moves row perm[..., i] to row i."""
     one, zero = xp.ones((), dtype=dtype), xp.zeros((), dtype=dtype)
-    return xp.where(row[..., :, None] == index, one, zero)
+    return xp.where(perm[..., :, None] == xp.arange(perm.shape[-1]), one, zero)

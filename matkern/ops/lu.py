@@ -79,7 +79,7 @@ def lu_factor(a, *, out=None):
     >>> piv
     array([1, 1], dtype=int32)
     """
-    return LUFactorResult(*kernels.lu_factor(a, out=out))
+    return LUFactorResult(*kernels.lu_factor(a, wanted=("lu", "piv"), out=out))
 
 
 def lu_factor_vjp(lu, piv, lu_bar):
@@ -319,7 +319,7 @@ def lu_solve(lu, piv, b, *, on_error="raise", out=None):
     >>> mk.lu_solve(lu, piv, np.array([3.0, 10.0]))
     array([1., 1.])
     """
-    return kernels.lu_solve(lu, piv, b, on_error=on_error, out=out)
+    return kernels.lu_solve(lu, piv, b, wanted=("x",), on_error=on_error, out=out)
 
 
 def lu_solve_vjp(lu, piv, x, x_bar):
@@ -455,15 +455,15 @@ def _push(xp, l, u, t):
     return xp.concatenate((l1_dot, below), -2), xp.concatenate((u1_dot, right), -1)
 
 
-def lu_factor_vjp_formula(xp, lu, piv, lu_bar):
+def lu_factor_vjp_formula(xp, lu, perm, lu_bar):
     k = min(lu.shape[-2:])
-    p = xp.swapaxes(permutation(xp, piv, lu.shape[-2], lu.dtype), -1, -2)
+    p = xp.swapaxes(permutation(xp, perm, lu.dtype), -1, -2)
     return (matmul(xp, p, _pull(xp, *_unpacked(xp, lu), xp.tril(lu_bar[..., :, :k], -1), xp.triu(lu_bar[..., :k, :]))),)
 
 
-def lu_factor_jvp_formula(xp, lu, piv, a_dot):
+def lu_factor_jvp_formula(xp, lu, perm, a_dot):
     k = min(lu.shape[-2:])
-    t = matmul(xp, permutation(xp, piv, lu.shape[-2], lu.dtype), a_dot)
+    t = matmul(xp, permutation(xp, perm, lu.dtype), a_dot)
     l_dot, u_dot = _push(xp, *_unpacked(xp, lu), t)
     return (_joined(xp, l_dot[..., :k, :] + u_dot[..., :, :k], l_dot[..., k:, :], u_dot[..., :, k:]),)
 
@@ -476,17 +476,17 @@ def lu_jvp_formula(xp, p, l, u, a_dot):
     return _push(xp, l, u, matmul(xp, xp.swapaxes(p, -1, -2), a_dot))
 
 
-def lu_solve_vjp_formula(xp, lu, piv, x, x_bar):
+def lu_solve_vjp_formula(xp, lu, perm, x, x_bar):
     l, u = _unpacked(xp, lu)
     z = xp.linalg.solve(adjoint(xp, u), x_bar)
     v = xp.linalg.solve(adjoint(xp, l), z)
     lu_bar = -xp.triu(matmul(xp, z, adjoint(xp, x))) - xp.tril(matmul(xp, v, adjoint(xp, matmul(xp, u, x))), -1)
-    return lu_bar, matmul(xp, xp.swapaxes(permutation(xp, piv, lu.shape[-1], lu.dtype), -1, -2), v)
+    return lu_bar, matmul(xp, xp.swapaxes(permutation(xp, perm, lu.dtype), -1, -2), v)
 
 
-def lu_solve_jvp_formula(xp, lu, piv, x, lu_dot, b_dot):
+def lu_solve_jvp_formula(xp, lu, perm, x, lu_dot, b_dot):
     l, u = _unpacked(xp, lu)
-    y = matmul(xp, permutation(xp, piv, lu.shape[-1], lu.dtype), b_dot) - matmul(xp, xp.tril(lu_dot, -1), u, x)
+    y = matmul(xp, permutation(xp, perm, lu.dtype), b_dot) - matmul(xp, xp.tril(lu_dot, -1), u, x)
     return (xp.linalg.solve(u, xp.linalg.solve(l, y) - matmul(xp, xp.triu(lu_dot), x)),)
 
 

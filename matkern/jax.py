@@ -48,7 +48,8 @@ class _Map:
     """A kernel as a primitive. Parameters: `names` of the operands, `wanted` names of results, `options` as items."""
 
     def __init__(self, op, kernel):
-        self.kernel, self.cores, self.kinds = kernel, op.forward.cores | kernel.cores, op.forward.kinds | kernel.kinds
+        self.op, self.kernel = op, kernel
+        self.cores, self.kinds = op.forward.cores | kernel.cores, op.forward.kinds | kernel.kinds
         self.primitive = Primitive(f"matkern_{kernel.name}_{op.name}")
         self.primitive.multiple_results = True
         self.primitive.def_impl(jax.jit(self.primitive.bind, static_argnames=("names", "wanted", "options")))
@@ -65,32 +66,10 @@ class _Map:
         return dict(zip(wanted, results, strict=True))
 
     def shapes(self, *operands, names, wanted, options):
-        sizes, batch, dtype = {}, (), None
-        for name, x in zip(names, operands, strict=True):
-            core = self.cores[name]
-            if x.ndim < len(core):
-                raise ValueError(
-                    f"{self.kernel.name}: {name} needs at least {len(core)} dimensions, got shape {x.shape}"
-                )
-            for letter, size in zip(core, x.shape[x.ndim - len(core) :], strict=True):
-                if sizes.setdefault(letter, size) != size:
-                    raise ValueError(
-                        f"{self.kernel.name}: {name}({', '.join(core)}) has shape {x.shape}, but {letter} is "
-                        f"{sizes[letter]} of {', '.join(f'{n}{y.shape}' for n, y in zip(names, operands, strict=True))}"
-                    )
-            try:
-                batch = jnp.broadcast_shapes(batch, x.shape[: x.ndim - len(core)])
-            except ValueError:
-                shapes = ", ".join(f"{n}{y.shape}" for n, y in zip(names, operands, strict=True))
-                raise ValueError(f"{self.kernel.name}: the batch axes do not broadcast: {shapes}") from None
-            if not self.kinds[name]:
-                dtype = x.dtype
-        if "m" in sizes:
-            sizes["min"] = min(sizes["m"], sizes["n"])
+        shapes = self.op.result_shapes(self.kernel, dict(zip(names, (x.shape for x in operands), strict=True)), wanted)
+        dtype = next(x.dtype for n, x in zip(names, operands, strict=True) if not self.kinds[n])
         dtypes = {"": dtype, "real": np.zeros((), dtype).real.dtype, "int": np.dtype(np.int32)}
-        return [
-            jax.core.ShapedArray((*batch, *(sizes[c] for c in self.cores[n])), dtypes[self.kinds[n]]) for n in wanted
-        ]
+        return [jax.core.ShapedArray(shape, dtypes[self.kinds[n]]) for n, shape in zip(wanted, shapes, strict=True)]
 
     def call(self, *operands, names, wanted, options):
         """The custom call, with the operands that the kernel takes and the results that it cannot leave out."""

@@ -91,11 +91,12 @@ class Op:
         may = {n for n, core in self.forward.cores.items() if core[-1:] == ("k?",)}
         return may if any(n in may and ndim == 1 for n, ndim in zip(self.inputs, ndims, strict=True)) else set()
 
-    def run_forward(self, inputs, options):
-        """Name -> array for the inputs, the outputs and what is kept."""
-        results = self.forward(*inputs, **self._for(self.forward, options))
+    def run_forward(self, inputs, options, wanted=None):
+        """Name -> array for the inputs, and the outputs and what is kept or those of them that are in `wanted`."""
+        wanted = self.forward.outputs if wanted is None else wanted
+        results = self.forward(*inputs, wanted=wanted, **self._for(self.forward, options))
         results = results if isinstance(results, tuple) else (results,)
-        return dict(zip(self.forward.inputs + self.forward.outputs, (*inputs, *results), strict=True))
+        return dict(zip((*self.forward.inputs, *wanted), (*inputs, *results), strict=True))
 
     def run_pullback(self, values, cotangents, options, wanted=None):
         """Input cotangents, in the order of ``pullback.outputs``, in the batch shape of everything together.
@@ -140,6 +141,36 @@ class Op:
         dtype = next(x.dtype for n, x in values.items() if not kinds[n])
         return xp.zeros([sizes[c] for c in cores[name]], dtype=dtype)
 
+    def result_shapes(self, kernel, shapes, wanted):
+        """Shapes of one of the three kernels' results, from name -> shape of its operands; None is an unknown size.
+
+        Raises ValueError if the shapes do not fit.
+        """
+        cores = self.forward.cores | kernel.cores
+        all_shapes = ", ".join(f"{n}({', '.join(map(str, shape))})" for n, shape in shapes.items())
+        sizes, batch = {}, ()
+        for name, shape in shapes.items():
+            core, ndim = cores[name], len(shape) - len(cores[name])
+            if ndim < 0:
+                raise ValueError(f"{kernel.name}: {name} needs at least {len(core)} dimensions, got shape {shape}")
+            for letter, size in zip(core, shape[ndim:], strict=True):
+                known = sizes.get(letter)
+                if known is None:
+                    sizes[letter] = size
+                elif size is not None and size != known:
+                    raise ValueError(
+                        f"{kernel.name}: {name}({', '.join(core)}) has shape {shape}, but {letter} is {known} of "
+                        f"{all_shapes}"
+                    )
+            padded = [1] * (ndim - len(batch)) + [*batch], [1] * (len(batch) - ndim) + [*shape[:ndim]]
+            for x, y in zip(*padded, strict=True):
+                if None not in (x, y) and x not in (y, 1) and y != 1:
+                    raise ValueError(f"{kernel.name}: the batch axes do not broadcast: {all_shapes}")
+            batch = [y if x == 1 or (x is None and y != 1) else x for x, y in zip(*padded, strict=True)]
+        if "m" in sizes and sizes.get("min") is None:
+            sizes["min"] = None if None in (sizes["m"], sizes["n"]) else min(sizes["m"], sizes["n"])
+        return [(*batch, *(sizes[letter] for letter in cores[n])) for n in wanted]
+
     def returned(self, values):
         """What the function returns, from a dictionary by name."""
         results = [values[n] for n in self.outputs]
@@ -156,7 +187,7 @@ class Op:
 
     @staticmethod
     def _for(kernel, options):
-        return {k: v for k, v in options.items() if k in kernel.options or k == "on_error"}
+        return options and {k: v for k, v in options.items() if k in kernel.options or k == "on_error"}
 
 
 @cache

@@ -7,11 +7,12 @@ this module again.
 Inputs are strided CPU tensors of float32, float64, complex64 or complex128, of which mixed ones are promoted. Gradients
 follow PyTorch's conventions, which are matkern's: the gradient of a Hermitian matrix is Hermitian.
 
-What works: ``backward``, ``torch.autograd.grad``, dual numbers of ``torch.autograd.forward_ad``, and ``torch.func``:
-``grad``, ``vjp``, ``jvp``, ``jacrev``, ``jacfwd``, ``hessian`` and ``vmap``, nested. What does not: forward mode over
-forward mode over a gradient, and three forward modes (NotImplementedError); ``is_grads_batched`` of
-``torch.autograd.grad``, whose batches are not those of ``torch.func`` (RuntimeError); ``torch.compile`` with
-``fullgraph=True``.
+What works: ``backward``, ``torch.autograd.grad``, dual numbers of ``torch.autograd.forward_ad``; ``torch.func``: ``grad``,
+``vjp``, ``jvp``, ``jacrev``, ``jacfwd``, ``hessian`` and ``vmap``, nested; ``is_grads_batched`` and ``vectorize`` of
+``torch.autograd``; ``torch.compile`` with ``fullgraph=True`` and with dynamic shapes, also of ``torch.func``; ``torch.export``.
+What does not: forward mode over forward mode over a gradient, and three forward modes (NotImplementedError).
+
+In a compiled program a matrix that fails is NaN, unless ``on_error="raise"`` is given.
 
 Examples
 --------
@@ -29,14 +30,18 @@ import sys
 
 import torch
 from torch._functorch import eager_transforms
+from torch._functorch.utils import unwrap_dead_wrappers
 from torch.autograd import forward_ad
 
 from .op import OPS, summed_to
 
 __all__ = [*OPS]  # noqa: PLE0604 - the operations' names
 
-_FLOATS = (torch.float32, torch.float64, torch.complex64, torch.complex128)
-_INTEGERS = (torch.int32, torch.int64)
+_FLOATS = frozenset((torch.float32, torch.float64, torch.complex64, torch.complex128))
+_INTEGERS = frozenset((torch.int32, torch.int64))
+_PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
+
+_library = torch.library.Library("matkern", "DEF")
 
 
 class _Namespace:
@@ -56,9 +61,65 @@ class _Namespace:
 _xp = _Namespace()
 
 
-def _array(x):
-    """A tensor's own memory as an array, where its strides and signs are what is in memory."""
-    return None if x is None else x.detach().resolve_conj().resolve_neg().numpy()
+class _Map:
+    """A kernel on tensors: ``run(arrays, wanted, options)`` gives the arrays that are named in `wanted`.
+
+    It is an operator of PyTorch, too, ``torch.ops.matkern.<name>``, without a derivative, for programs that are traced.
+    """
+
+    def __init__(self, op, name, kernel, operands, run):
+        self.op, self.kernel, self.operands, self.run = op, kernel, operands, run
+        self.cores, self.kinds = op.forward.cores | kernel.cores, op.forward.kinds | kernel.kinds
+        tensors = [f"Tensor{'?' * n.endswith(('_bar', '_dot'))} {n}" for n in operands]
+        options = [_declared(key, values) for key, values in (op.options | {"on_error": ("raise", "nan")}).items()]
+        _library.define(f"{name}({', '.join(tensors)}, *, str[] wanted, {', '.join(options)}) -> Tensor[]")
+        _library.impl(name, self.called, "CPU")
+        torch.library.register_fake(f"matkern::{name}", self.shaped, lib=_library)
+        self.operator = getattr(torch.ops.matkern, name).default
+
+    def __call__(self, tensors, wanted, options):
+        if not torch._C._len_torch_dispatch_stack() and all(x is None or type(x) in _PLAIN for x in tensors):
+            return self.computed(tensors, wanted, options)
+        return tuple(self.operator(*tensors, wanted=wanted, **options))
+
+    def computed(self, tensors, wanted, options):
+        # a tensor's own memory, if that holds its entries and not their conjugates or negatives
+        arrays = [None if x is None else x.numpy(force=True) for x in tensors]
+        return tuple([torch.from_numpy(y) for y in self.run(arrays, wanted, options)])
+
+    def called(self, *tensors, wanted, **options):
+        """As an operator."""
+        return [*self.computed(tensors, tuple(wanted), options)]
+
+    def shaped(self, *tensors, wanted, **options):
+        given = {n: x for n, x in zip(self.operands, tensors, strict=True) if x is not None}
+        shapes = self.op.result_shapes(self.kernel, {n: x.shape for n, x in given.items()}, wanted)
+        like = next(x for n, x in given.items() if not self.kinds[n])
+        dtypes = {"": like.dtype, "real": like.dtype.to_real(), "int": torch.int32}
+        return [like.new_empty(shape, dtype=dtypes[self.kinds[n]]) for n, shape in zip(wanted, shapes, strict=True)]
+
+    def vmapped(self, run, args, in_dims):
+        """`run(*args)` with the mapped axes in front of all batch axes, for a kernel to broadcast."""
+        cores = [len(self.cores[n]) for n in self.operands]
+        batch = [
+            x.ndim - (dim is not None) - core
+            for x, core, dim in zip(args, cores, in_dims, strict=True)
+            if x is not None
+        ]
+        aligned = []
+        for x, core, dim in zip(args, cores, in_dims, strict=True):
+            if x is not None and dim is not None:
+                x = x.movedim(dim, 0)  # noqa: PLW2901
+                x = x[(slice(None), *[None] * (max(batch) + 1 + core - x.ndim))]  # noqa: PLW2901
+            aligned.append(x)
+        results = run(*aligned)
+        return results, (0,) * len(results)
+
+
+def _declared(key, values):
+    """An option in the declaration of an operator."""
+    default = f'"{values[0]}"' if isinstance(values[0], str) else values[0]
+    return f"{'bool' if values[0] in (False, True) else 'str'}{'?' * (None in values)} {key}={default}"
 
 
 def _pulled(formula, args, gs, needed):
@@ -114,189 +175,228 @@ def _save(ctx, tensors):
     ctx.set_materialize_grads(False)
 
 
-def _vmapped(run, cores, args, in_dims):
-    """`run(*args)` with the mapped axes in front of all batch axes, for a kernel to broadcast."""
-    batch = [
-        x.ndim - (dim is not None) - core for x, core, dim in zip(args, cores, in_dims, strict=True) if x is not None
-    ]
-    aligned = []
-    for x, core, dim in zip(args, cores, in_dims, strict=True):
-        if x is not None and dim is not None:
-            x = x.movedim(dim, 0)  # noqa: PLW2901
-            x = x[(slice(None), *[None] * (max(batch) + 1 + core - x.ndim))]  # noqa: PLW2901
-        aligned.append(x)
-    results = run(*aligned)
-    return results, (0,) * len(results)
+def _in_any_vmap(rule):
+    """A rule of an autograd.Function that also runs in the vmap of `torch.autograd`, which is not `torch.vmap`.
+
+    It is that of ``is_grads_batched`` and ``vectorize``, and marks cotangents or tangents only.
+    """
+
+    @functools.wraps(rule)
+    def of_batches(ctx, *gs):
+        batched = torch._C._functorch.is_legacy_batchedtensor
+        at = [i for i, g in enumerate(gs) if isinstance(g, torch.Tensor) and batched(g)]
+        if not at:
+            return rule(ctx, *gs)
+        level = torch._C._vmapmode_increment_nesting() - 1
+        torch._C._vmapmode_decrement_nesting()
+        there = []
+
+        def some(*mapped):
+            whole = list(gs)
+            for i, g in zip(at, mapped, strict=True):
+                whole[i] = g
+            results = rule(ctx, *whole)
+            there.extend(y is not None for y in results)
+            return tuple(y for y in results if y is not None)
+
+        results = iter(torch.vmap(some)(*[torch._remove_batch_dim(gs[i], level, 1, 0) for i in at]))
+        return tuple(torch._add_batch_dim(next(results), 0, level) if y else None for y in there)
+
+    return of_batches
 
 
-def _checked(op, name, x):
-    """The input as what a kernel can read; TypeError or ValueError if it is not."""
+def _tracked(tensors):
+    """Whether a derivative or a batch axis has to be followed."""
+    return (
+        torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+        or (torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors))
+    )
+
+
+def _apply(function, wanted, options, tensors):
+    """`function.apply`, if possible without its preparations for torch.func, which take longer than a small matrix."""
+    if torch._C._are_functorch_transforms_active():
+        return function.apply(wanted, options, *tensors)
+    return super(torch.autograd.Function, function).apply(wanted, options, *tensors)
+
+
+def _derivative(run, formula, modes):
+    """A pullback or a pushforward, of what is saved and of cotangents or tangents, as an autograd.Function.
+
+    `modes` says in how many nested forward modes it can be.
+    """
+
+    class Derivative(torch.autograd.Function):
+        @staticmethod
+        def forward(wanted, options, *args):
+            return run(args, wanted, options)
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            wanted, options, *args = inputs
+            ctx.formula = functools.partial(formula, wanted, options)
+            ctx.shapes = [y.shape for y in output]
+            _save(ctx, args)
+
+        @staticmethod
+        @_in_any_vmap
+        def backward(ctx, *gs):
+            return None, None, *_pulled(ctx.formula, ctx.saved_tensors, gs, ctx.needs_input_grad[2:])
+
+        @staticmethod
+        @_in_any_vmap
+        def jvp(ctx, _wanted, _options, *ts):
+            if modes < eager_transforms.JVP_NESTING:  # the outer tangents would be lost without a word
+                raise NotImplementedError(
+                    f"{run.op.name}: forward mode over forward mode over another derivative is not supported; use "
+                    "torch.func.grad, vjp or jacrev for the outermost derivative"
+                )
+            return _pushed(ctx.formula, ctx.saved_tensors, ts, ctx.shapes)
+
+        @staticmethod
+        def vmap(info, in_dims, wanted, options, *args):
+            return run.vmapped(functools.partial(Derivative.apply, wanted, options), args, in_dims[2:])
+
+    return Derivative
+
+
+def _traceable(op):
+    """The operation as a function of tensors to a tuple of its outputs, which a compiler need not look into."""
+    bars = tuple(f"{n}_bar" for n in op.differentiable_outputs)
+    dots = tuple(f"{n}_dot" for n in op.differentiable_inputs)
+    kept, saved = op.forward.outputs, len(op.saved)
+    results = tuple(f"{n}_dot" for n in op.differentiable_outputs)
+
+    def split(args, names):
+        """What is saved, and cotangents or tangents, by name."""
+        return dict(zip(op.saved, args[:saved], strict=True)), dict(zip(names, args[saved:], strict=True))
+
+    def run_forward(inputs, wanted, options):
+        values = op.run_forward(inputs, options, wanted)
+        return [values[n] for n in wanted]
+
+    def run_pullback(args, wanted, options):
+        return op.run_pullback(*split(args, op.differentiable_outputs), options, tuple([n[:-4] for n in wanted]))
+
+    def run_pushforward(args, wanted, options):
+        return op.run_pushforward(*split(args, op.differentiable_inputs), options)
+
+    def pullback_formula(wanted, options, *args):
+        gs = op.pull_by_formula(_xp, *split(args, op.differentiable_outputs), options)
+        return tuple(g for n, g in zip(op.differentiable_inputs, gs, strict=True) if f"{n}_bar" in wanted)
+
+    def pushforward_formula(wanted, options, *args):
+        return op.push_by_formula(_xp, *split(args, op.differentiable_inputs), options)
+
+    forward = _Map(op, op.name, op.forward, op.inputs, run_forward)
+    pullback = _Map(op, f"{op.name}_vjp", op.pullback, op.saved + bars, run_pullback)
+    pushforward = _Map(op, f"{op.name}_jvp", op.pushforward, op.saved + dots, run_pushforward)
+    Pullback = _derivative(pullback, pullback_formula, 1)
+    Pushforward = _derivative(pushforward, pushforward_formula, 2)
+
+    class Operation(torch.autograd.Function):
+        @staticmethod
+        def forward(wanted, options, *inputs):
+            return forward(inputs, wanted, options)
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            _, ctx.options, *inputs = inputs
+            ctx.shapes = [x.shape for x in inputs]
+            values = dict(zip(op.inputs + kept, (*inputs, *output), strict=True))
+            _save(ctx, [values[n] for n in op.saved])
+            ctx.mark_non_differentiable(*[values[n] for n in kept if n not in op.differentiable_outputs])
+
+        @staticmethod
+        @_in_any_vmap
+        def backward(ctx, *gs):
+            needed = dict(zip(op.inputs, ctx.needs_input_grad[2:], strict=True))
+            wanted = tuple(n for n in op.differentiable_inputs if needed[n])
+            gs = dict(zip(kept, gs, strict=True))
+            gs = [gs[n] for n in op.differentiable_outputs]
+            back = {}
+            if wanted and any(g is not None for g in gs):
+                args, names = (*ctx.saved_tensors, *gs), tuple(f"{n}_bar" for n in wanted)
+                run = (
+                    functools.partial(_apply, Pullback, names, ctx.options)
+                    if _tracked(args)
+                    else (lambda args: pullback(args, names, ctx.options))
+                )
+                back = dict(zip(wanted, run(args), strict=True))
+            shapes = zip(op.inputs, ctx.shapes, strict=True)
+            return None, None, *[summed_to(back[n], shape) if n in back else None for n, shape in shapes]
+
+        @staticmethod
+        @_in_any_vmap
+        def jvp(ctx, _wanted, _options, *ts):
+            ts = [t for n, t in zip(op.inputs, ts, strict=True) if n in op.differentiable_inputs]
+            pushed = _apply(Pushforward, results, ctx.options, (*ctx.saved_tensors, *ts))
+            pushed = dict(zip(op.differentiable_outputs, pushed, strict=True))
+            return tuple(pushed.get(n) for n in kept)
+
+        @staticmethod
+        def vmap(info, in_dims, wanted, options, *inputs):
+            return forward.vmapped(functools.partial(Operation.apply, wanted, options), inputs, in_dims[2:])
+
+    floats = [i for i, n in enumerate(op.inputs) if op.forward.kinds[n] != "int"]
+    may_be_vectors = bool(op.vectors([1] * len(op.inputs)))
+
+    def traceable(*inputs, **options):
+        if len(inputs) != len(op.inputs):
+            raise TypeError(f"{op.name} takes {len(op.inputs)} inputs ({', '.join(op.inputs)}), got {len(inputs)}")
+        if options:
+            op.check_options(options)
+        inputs = list(unwrap_dead_wrappers(inputs))
+        for n, x in zip(op.inputs, inputs, strict=True):
+            _check(op, n, x)
+        if len(floats) > 1:
+            dtype = functools.reduce(torch.promote_types, [inputs[i].dtype for i in floats])
+            for i in floats:
+                inputs[i] = inputs[i].to(dtype)
+        vectors = op.vectors([x.ndim for x in inputs]) if may_be_vectors else ()
+        if vectors:
+            inputs = [x[..., None] if n in vectors else x for n, x in zip(op.inputs, inputs, strict=True)]
+        if _tracked(inputs):
+            values = dict(zip(kept, _apply(Operation, kept, options, inputs), strict=True))
+        else:
+            values = dict(zip(op.outputs, forward(inputs, op.outputs, options), strict=True))
+        return tuple(values[n][..., 0] if n in vectors else values[n] for n in op.outputs)
+
+    return traceable
+
+
+def _check(op, name, x):
+    """Raise TypeError or ValueError if an input is not what a kernel can read."""
+    allowed = _INTEGERS if op.forward.kinds[name] == "int" else _FLOATS
+    if isinstance(x, torch.Tensor) and x.is_cpu and x.layout is torch.strided and x.dtype in allowed:
+        return
     what = f"{op.name}: {name}"
     if not isinstance(x, torch.Tensor):
         raise TypeError(f"{what} must be a torch.Tensor, got {type(x).__name__}; torch.as_tensor makes one of it")
     if x.layout != torch.strided:
         raise TypeError(f"{what} has the layout {x.layout}; make it dense by {name}.to_dense()")
-    if x.device.type != "cpu":
+    if not x.is_cpu:
         raise ValueError(f"{what} is on the device {x.device}; matkern computes on the CPU: move it by {name}.cpu()")
-    if op.forward.kinds[name] == "int":
-        if x.dtype not in _INTEGERS:
-            raise TypeError(f"{what} has dtype {x.dtype}; integers are needed, as lu_factor returns them")
-    elif x.dtype not in _FLOATS:
-        remedy = "float32" if x.dtype.is_floating_point else "float64"
-        raise TypeError(
-            f"{what} has dtype {x.dtype}; matkern has float32, float64, complex64 and complex128: convert it by "
-            f"{name}.to(torch.{remedy})"
-        )
-
-
-def _tracked(inputs):
-    """Whether a derivative or a batch axis has to be followed."""
-    return (
-        torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
-        or (torch.is_grad_enabled() and any(x.requires_grad for x in inputs))
+    if allowed is _INTEGERS:
+        raise TypeError(f"{what} has dtype {x.dtype}; integers are needed, as lu_factor returns them")
+    remedy = "float32" if x.dtype.is_floating_point else "float64"
+    raise TypeError(
+        f"{what} has dtype {x.dtype}; matkern has float32, float64, complex64 and complex128: convert it by "
+        f"{name}.to(torch.{remedy})"
     )
-
-
-def _functions(op):
-    """The operation with what its derivatives need, as an autograd.Function; inside it, its pullback and pushforward.
-
-    The arguments of the latter two are flat: what is saved, then cotangents or tangents.
-    """
-    kept = op.forward.outputs
-    differentiable = [kept.index(name) for name in op.differentiable_outputs]
-    saved = len(op.saved)
-
-    def core(names):
-        return [len(op.forward.cores[name]) for name in names]
-
-    def named(args, names):
-        return dict(zip(op.saved, args[:saved], strict=True)), dict(zip(names, args[saved:], strict=True))
-
-    def pullback_formula(options, wanted, *args):
-        results = op.pull_by_formula(_xp, *named(args, op.differentiable_outputs), options)
-        return tuple(g for name, g in zip(op.differentiable_inputs, results, strict=True) if name in wanted)
-
-    def pushforward_formula(options, *args):
-        return op.push_by_formula(_xp, *named(args, op.differentiable_inputs), options)
-
-    class Pullback(torch.autograd.Function):
-        @staticmethod
-        def forward(options, wanted, *args):
-            values, cotangents = named([_array(x) for x in args], op.differentiable_outputs)
-            return tuple(torch.from_numpy(g) for g in op.run_pullback(values, cotangents, options, wanted))
-
-        @staticmethod
-        def setup_context(ctx, inputs, output):
-            options, wanted, *args = inputs
-            ctx.formula = functools.partial(pullback_formula, options, wanted)
-            ctx.shapes = [g.shape for g in output]
-            _save(ctx, args)
-
-        @staticmethod
-        def backward(ctx, *gs):
-            return None, None, *_pulled(ctx.formula, ctx.saved_tensors, gs, ctx.needs_input_grad[2:])
-
-        @staticmethod
-        def jvp(ctx, _options, _wanted, *ts):
-            if eager_transforms.JVP_NESTING > 1:  # the outer tangents would be lost without a word
-                raise NotImplementedError(
-                    f"{op.name}: forward mode over forward mode over a gradient is not supported; use torch.func.grad, "
-                    "vjp or jacrev for the outermost derivative"
-                )
-            return _pushed(ctx.formula, ctx.saved_tensors, ts, ctx.shapes)
-
-        @staticmethod
-        def vmap(info, in_dims, options, wanted, *args):
-            cores = core(op.saved + op.differentiable_outputs)
-            return _vmapped(functools.partial(Pullback.apply, options, wanted), cores, args, in_dims[2:])
-
-    class Pushforward(torch.autograd.Function):
-        @staticmethod
-        def forward(options, *args):
-            values, tangents = named([_array(x) for x in args], op.differentiable_inputs)
-            return tuple(torch.from_numpy(y) for y in op.run_pushforward(values, tangents, options))
-
-        @staticmethod
-        def setup_context(ctx, inputs, output):
-            options, *args = inputs
-            ctx.formula = functools.partial(pushforward_formula, options)
-            ctx.shapes = [y.shape for y in output]
-            _save(ctx, args)
-
-        @staticmethod
-        def backward(ctx, *gs):
-            return None, *_pulled(ctx.formula, ctx.saved_tensors, gs, ctx.needs_input_grad[1:])
-
-        @staticmethod
-        def jvp(ctx, _options, *ts):
-            return _pushed(ctx.formula, ctx.saved_tensors, ts, ctx.shapes)
-
-        @staticmethod
-        def vmap(info, in_dims, options, *args):
-            cores = core(op.saved + op.differentiable_inputs)
-            return _vmapped(functools.partial(Pushforward.apply, options), cores, args, in_dims[1:])
-
-    class Operation(torch.autograd.Function):
-        @staticmethod
-        def forward(options, *inputs):
-            values = op.run_forward([_array(x) for x in inputs], options)
-            return tuple(torch.from_numpy(values[name]) for name in kept)
-
-        @staticmethod
-        def setup_context(ctx, inputs, output):
-            ctx.options, *inputs = inputs
-            ctx.shapes = [x.shape for x in inputs]
-            values = dict(zip(op.inputs + kept, (*inputs, *output), strict=True))
-            _save(ctx, [values[name] for name in op.saved])
-            ctx.mark_non_differentiable(*[y for i, y in enumerate(output) if i not in differentiable])
-
-        @staticmethod
-        def backward(ctx, *gs):
-            wanted = zip(op.inputs, ctx.needs_input_grad[1:], strict=True)
-            wanted = tuple(name for name, needed in wanted if needed and name in op.differentiable_inputs)
-            gs = [gs[i] for i in differentiable]
-            bars = {}
-            if wanted and any(g is not None for g in gs):
-                bars = dict(zip(wanted, Pullback.apply(ctx.options, wanted, *ctx.saved_tensors, *gs), strict=True))
-            shapes = zip(op.inputs, ctx.shapes, strict=True)
-            return None, *[summed_to(bars[name], shape) if name in bars else None for name, shape in shapes]
-
-        @staticmethod
-        def jvp(ctx, _options, *ts):
-            ts = [t for name, t in zip(op.inputs, ts, strict=True) if name in op.differentiable_inputs]
-            dots = dict(zip(differentiable, Pushforward.apply(ctx.options, *ctx.saved_tensors, *ts), strict=True))
-            return tuple(dots.get(i) for i in range(len(kept)))
-
-        @staticmethod
-        def vmap(info, in_dims, options, *inputs):
-            return _vmapped(functools.partial(Operation.apply, options), core(op.inputs), inputs, in_dims[1:])
-
-    return Operation
 
 
 def _function(op):
     """The operation as a function of tensors."""
-    operation = _functions(op)
-    floats = [i for i, name in enumerate(op.inputs) if op.forward.kinds[name] != "int"]
+    traceable, result = torch.compiler.allow_in_graph(_traceable(op)), op.result
 
     @functools.wraps(op.function)
     def function(*inputs, **options):
-        if len(inputs) != len(op.inputs):
-            raise TypeError(f"{op.name} takes {len(op.inputs)} inputs ({', '.join(op.inputs)}), got {len(inputs)}")
-        op.check_options(options)
-        for name, x in zip(op.inputs, inputs, strict=True):
-            _checked(op, name, x)
-        inputs = list(inputs)
-        dtype = functools.reduce(torch.promote_types, [inputs[i].dtype for i in floats])
-        for i in floats:
-            inputs[i] = inputs[i].to(dtype)
-        vectors = op.vectors([x.ndim for x in inputs])
-        if vectors:
-            inputs = [x[..., None] if name in vectors else x for name, x in zip(op.inputs, inputs, strict=True)]
-        run = operation.apply if _tracked(inputs) else operation.forward
-        values = dict(zip(op.forward.outputs, run(options, *inputs), strict=True))
-        return op.returned({name: values[name][..., 0] if name in vectors else values[name] for name in op.outputs})
+        if torch.compiler.is_compiling():  # a graph cannot raise
+            options.setdefault("on_error", "nan")
+        outputs = traceable(*inputs, **options)
+        return outputs[0] if result is None else result(*outputs)
 
     parameters = inspect.signature(op.function).parameters.values()
     function.__signature__ = inspect.Signature([p for p in parameters if p.name != "out"])

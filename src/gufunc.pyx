@@ -596,7 +596,9 @@ cdef class Kernel:
 
         if len(operands) != len(self.inputs):
             raise TypeError(f"{self.name} takes {', '.join(self.inputs)}, got {len(operands)} operands")
-        if wanted is not None and not set(wanted) <= set(self.outputs):
+        if wanted == self.outputs:
+            wanted = None
+        elif wanted is not None and not set(wanted) <= set(self.outputs):
             raise ValueError(f"{self.name}: wanted must name some of {', '.join(self.outputs)}, got {wanted}")
         if on_error != "raise":
             self.check_options({"on_error": on_error})

@@ -1,11 +1,22 @@
 """The shim for PyTorch: every transform of the table, PyTorch's own gradient checks, and what it refuses."""
 
+import concurrent.futures
+import functools
 import itertools
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from samples import SAMPLES, assert_near, general, hermitian, normal, positive
+from samples import (
+    SAMPLES,
+    assert_near,
+    draw_cotangents,
+    draw_tangents,
+    general,
+    hermitian,
+    normal,
+    positive,
+)
 from transforms import kernel_calls, table
 
 import matkern as mk
@@ -36,7 +47,8 @@ def detached(ys):
 
 
 def real_loss(f, gs):
-    return lambda *xs: sum((g.conj() * y).real.sum() for g, y in zip(tensors(gs), f(*xs), strict=True))
+    gs = tensors(gs)
+    return lambda *xs: sum((g.conj() * y).real.sum() for g, y in zip(gs, f(*xs), strict=True))
 
 
 def numbers(xs):
@@ -101,7 +113,35 @@ def grad_of_jvp(f, xs, gs, ts):
     return detached(torch.func.grad(pushed, numbers(xs))(*tensors(xs)))
 
 
+def compiled(f, **options):
+    torch.compiler.reset()  # each test compiles the same functions for other operations
+    return torch.compile(f, fullgraph=True, **options)
+
+
+def traced(f, **options):
+    """Compiled but for the generation of code, which takes long."""
+    return compiled(f, backend="aot_eager", **options)
+
+
+def by_compiled_grad(f, xs, gs):
+    return detached(traced(torch.func.grad(real_loss(f, gs), numbers(xs)))(*tensors(xs)))
+
+
+def by_compiled_vmap_of_grad(f, xs, gs):
+    grad = lambda xs, gs: torch.func.grad(real_loss(f, gs), numbers(xs))(*xs)
+    return detached(traced(torch.vmap(grad))(tensors(xs), tensors(gs)))
+
+
+def by_compiled_jvp(f, xs, ts):
+    return traced(lambda xs, ts: torch.func.jvp(f, xs, ts)[1])(tensors(xs), tensors(ts))
+
+
 TRANSFORMS = {
+    "compile": ("gradient", lambda f, xs, gs: by_autograd(compiled(f), xs, gs), "float64"),
+    "compile, dynamic": ("gradient", lambda f, xs, gs: by_autograd(compiled(f, dynamic=True), xs, gs), "float64"),
+    "compile of func.grad": ("gradient", by_compiled_grad),
+    "compile of vmap of grad": ("gradient", by_compiled_vmap_of_grad, "float64"),
+    "compile of jvp": ("tangent", by_compiled_jvp, "float64"),
     "value": ("value", lambda f, xs: detached(f(*tracked(xs)))),
     "value without grad": ("value", lambda f, xs: f(*tensors(xs))),
     "vmap": ("value", lambda f, xs: torch.vmap(f)(*tensors(xs))),
@@ -132,7 +172,7 @@ def test_third_derivative(modes):
         y = torch.func.grad(y) if mode == "r" else lambda x, y=y: torch.func.jvp(y, (x,), (torch.ones_like(x),))[1]
     x = torch.tensor(2.0, dtype=torch.float64)
     if modes[1:] == ("f", "f"):
-        with pytest.raises(NotImplementedError, match="forward mode over forward mode over a gradient"):
+        with pytest.raises(NotImplementedError, match="forward mode over forward mode over another derivative"):
             y(x)
     else:
         assert_near(y(x), -3 / 8 * 2.0**-1.5)
@@ -146,11 +186,12 @@ def of_checked_inputs(sample):
 
     def function(*inputs):
         if sample.name in ("cholesky", "eigh", "eigvalsh") or sample.options.get("assume_a") == "pos":
-            inputs = ((inputs[0] + inputs[0].mH) / 2, *inputs[1:])
+            # not .mH: a conjugate view of a complex matrix fails in batches of tangents, torch.linalg's, too
+            inputs = ((inputs[0] + inputs[0].mT.conj_physical()) / 2, *inputs[1:])
         results = getattr(mt, sample.name)(*inputs, **sample.options)
         if sample.name == "eigh":
             w, v = results
-            return w, (v * (-w).exp()[..., None, :]) @ v.mH
+            return w, (v * (-w).exp()[..., None, :]) @ v.mT.conj_physical()
         results = (results,) if isinstance(results, torch.Tensor) else results
         return tuple(
             y for n, y in zip(sample.op.outputs, results, strict=True) if n in sample.op.differentiable_outputs
@@ -168,8 +209,28 @@ def test_gradcheck(rng, sample, dtype):
     inputs = [torch.from_numpy(x) for x in sample.draw(rng, (), 2, dtype)]
     inputs = [x.requires_grad_() if x.is_floating_point() or x.is_complex() else x for x in inputs]
     function = of_checked_inputs(sample)
-    assert torch.autograd.gradcheck(function, inputs, check_forward_ad=True, fast_mode=True)
-    assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
+    batched = {"check_batched_grad": True, "fast_mode": True}
+    assert torch.autograd.gradcheck(function, inputs, check_forward_ad=True, check_batched_forward_grad=True, **batched)
+    assert torch.autograd.gradgradcheck(function, inputs, check_fwd_over_rev=True, **batched)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+@pytest.mark.parametrize("sample", PLAIN, ids=str)
+def test_opcheck(rng, sample, dtype):
+    op = sample.op
+    inputs = sample.draw(rng, (2,), 3, dtype)
+    values = op.run_forward(inputs, {k: v for k, v in sample.options.items() if k in op.forward.options})
+    cotangents = draw_cotangents(rng, sample, {n: values[n] for n in op.outputs})
+    saved = [torch.from_numpy(values[n]) for n in op.saved]
+    bars = [torch.from_numpy(cotangents[n]) for n in op.differentiable_outputs]
+    dots = [torch.from_numpy(t) for t in draw_tangents(rng, sample, inputs) if t is not None]
+    for name, args, wanted in (
+        (op.name, tensors(inputs), op.forward.outputs),
+        (f"{op.name}_vjp", (*saved, *bars), op.pullback.outputs),
+        (f"{op.name}_jvp", (*saved, *dots), [f"{n}_dot" for n in op.differentiable_outputs]),
+    ):
+        operator = getattr(torch.ops.matkern, name).default
+        torch.library.opcheck(operator, args, {"wanted": [*wanted], **sample.options})
 
 
 # kernel calls and memory
@@ -203,7 +264,7 @@ def test_a_gradient_is_two_kernel_calls(monkeypatch, rng):
 def test_the_kernel_reads_a_tensor_s_own_memory(monkeypatch, rng, track):
     seen = []
     run = mk.op.Op.run_forward
-    monkeypatch.setattr(mk.op.Op, "run_forward", lambda self, xs, options: seen.extend(xs) or run(self, xs, options))
+    monkeypatch.setattr(mk.op.Op, "run_forward", lambda self, xs, *args: seen.extend(xs) or run(self, xs, *args))
     a = torch.from_numpy(positive(rng, (2,), 3, "float64")).mT.requires_grad_(track)
     mt.cholesky(a)
     assert seen[0].ctypes.data == a.data_ptr()
@@ -230,7 +291,166 @@ def test_sums_over_what_was_broadcast(rng):
             assert_near(x, y)
 
 
+def test_batched_gradients_of_autograd_are_one_kernel_call(monkeypatch, rng):
+    """``is_grads_batched`` and ``vectorize`` have a vmap of their own, which is not `torch.vmap`."""
+    calls = kernel_calls(monkeypatch)
+    a, b = tensors((general(rng, (), 3, "float64"), normal(rng, (3, 2), "float64")))
+    for strategy, pulled in (("reverse-mode", "pullback"), ("forward-mode", "pushforward")):
+        jacobian = functools.partial(torch.autograd.functional.jacobian, vectorize=True, strategy=strategy)
+        calls.clear()
+        got = jacobian(mt.solve, (a, b))
+        assert calls == ["solve forward", f"solve {pulled}"]
+        for x, y in zip(got, jacobian(torch.linalg.solve, (a, b)), strict=True):
+            assert_near(x, y)
+    loss = lambda f: lambda a, b: (f(a, b) ** 3).sum()
+    got, want = (
+        torch.autograd.functional.hessian(loss(f), (a, b), vectorize=True) for f in (mt.solve, torch.linalg.solve)
+    )
+    for x, y in zip(itertools.chain(*got), itertools.chain(*want), strict=True):
+        assert_near(x, y)
+
+
+# programs that are traced
+
+
+def log_prob(a, b, linalg=mt):
+    x = linalg.solve(a, b)
+    return (x * b).sum() + linalg.cholesky(a).diagonal(0, -2, -1).log().sum()
+
+
+def test_a_dynamic_program_serves_all_sizes(rng):
+    program = traced(log_prob, dynamic=True)
+    torch._dynamo.utils.counters.clear()
+    for batch, n in ((5, 3), (4, 3), (3, 7), (4, 2)):  # at first, no two sizes are the same
+        a, b = tensors((positive(rng, (batch,), n, "float64"), normal(rng, (batch, n, 2), "float64")))
+        got, want = (
+            torch.autograd.grad(f(*xs), xs)
+            for f, xs in (
+                (program, tracked((a, b))),
+                (functools.partial(log_prob, linalg=torch.linalg), tracked((a, b))),
+            )
+        )
+        for x, y in zip(got, want, strict=True):
+            assert_near(x, y)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def test_a_compiled_program_has_nan_for_what_fails(rng):
+    a = torch.stack([torch.eye(2), -torch.eye(2)])
+    got = compiled(mt.cholesky)(a)
+    assert_near(got[0], np.eye(2, dtype="float32"))
+    assert got[1].isnan().any()
+    with pytest.raises(np.linalg.LinAlgError, match=r"matrix \[1\] of the batch is not positive definite"):
+        compiled(lambda a: mt.cholesky(a, on_error="raise"))(a)
+
+
+def test_a_compiled_program_says_what_it_cannot_take():
+    with pytest.raises(Exception, match=r"solve: a has dtype torch.bfloat16; .* a\.to\(torch.float32\)"):
+        traced(mt.solve)(torch.eye(2, dtype=torch.bfloat16), torch.eye(2))
+    with pytest.raises(Exception, match=r"solve: b\(n, k\?\) has shape"):
+        traced(mt.solve)(torch.eye(2), torch.ones(3, 1))
+
+
+def test_export(rng):
+    a, b = tensors((positive(rng, (2,), 3, "float64"), normal(rng, (2, 3, 1), "float64")))
+
+    class Module(torch.nn.Module):
+        def forward(self, a, b):
+            return log_prob(a, b)
+
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(Module(), (a, b), dynamic_shapes=({0: batch}, {0: batch}))
+    assert {"matkern.solve.default", "matkern.cholesky.default"} <= {str(n.target) for n in program.graph.nodes}
+    a, b = torch.cat([a, a]), torch.cat([b, b])
+    assert_near(program.module()(a, b), log_prob(a, b))
+
+
+def test_graph_of_gradients(rng):
+    """A tracer of real tensors sees operators, not constants."""
+    a = torch.from_numpy(positive(rng, (), 3, "float64"))
+    graph = torch.fx.experimental.proxy_tensor.make_fx(torch.func.grad(lambda a: mt.cholesky(a).sum()))(a)
+    assert_near(graph(2 * a), torch.func.grad(lambda a: torch.linalg.cholesky(a).sum())(2 * a))
+
+
+# other places
+
+
+def test_training(rng):
+    """An optimizer, a checkpointed module and a hook: a covariance is fitted to samples of it."""
+    want = torch.from_numpy(positive(rng, (), 3, "float64"))
+    weight = torch.nn.Parameter(torch.eye(3, dtype=torch.float64))
+    optimizer = torch.optim.LBFGS([weight], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss(weight):
+        a = weight @ weight.mT
+        return mt.solve(a, want).trace() + 2 * mt.cholesky(a).diagonal().log().sum()
+
+    def closure():
+        optimizer.zero_grad()
+        value = torch.utils.checkpoint.checkpoint(loss, weight, use_reentrant=False)
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+    assert (weight @ weight.mT - want).abs().max() < 1e-4  # where an optimizer with its default tolerances ends
+
+
+class Solutions(torch.utils.data.Dataset):
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, i):
+        a = torch.eye(64) + i
+        return torch.autograd.grad(mt.solve(a.requires_grad_(), torch.ones(64, 64)).sum(), a)[0]
+
+
+def test_workers_of_a_data_loader():
+    """Forked after kernels ran here."""
+    want = torch.stack([Solutions()[i] for i in range(8)])
+    loader = torch.utils.data.DataLoader(Solutions(), batch_size=4, num_workers=2, multiprocessing_context="fork")
+    assert_near(torch.cat([*loader]), want)
+
+
+def test_threads_of_the_engine(rng):
+    """Backward passes of several threads at once."""
+    a = torch.from_numpy(positive(rng, (50,), 8, "float64"))
+    want = torch.autograd.grad(torch.linalg.cholesky(a.requires_grad_()).sum(), a)[0]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        gradient = lambda _: torch.autograd.grad(mt.cholesky(a).sum(), a)[0]
+        for got in pool.map(gradient, range(20)):
+            assert_near(got, want)
+
+
 # kinds of tensors
+
+
+def test_a_tensor_that_outlives_its_transform(rng):
+    a, seen = torch.from_numpy(positive(rng, (), 3, "float64")), []
+    torch.func.grad(lambda a: (seen.append(a), a.sum())[1])(a)
+    assert_near(mt.cholesky(seen[0]), torch.linalg.cholesky(a))
+
+
+def test_modes_of_pytorch(rng):
+    a = torch.from_numpy(positive(rng, (), 3, "float64"))
+    want = torch.linalg.cholesky(a)
+    with torch.inference_mode():
+        assert_near(mt.cholesky(a), want)
+    with torch.no_grad():
+        assert not mt.cholesky(a.clone().requires_grad_()).requires_grad
+    with torch._subclasses.FakeTensorMode() as mode:
+        assert mt.cholesky(mode.from_tensor(a)).shape == a.shape
+
+
+def test_read_only_memory(rng):
+    """Of an array that torch.from_dlpack takes: it is only read."""
+    a = positive(rng, (), 3, "float64")
+    before = a.copy()
+    a.flags.writeable = False
+    x = torch.from_dlpack(a).requires_grad_()
+    (g,) = torch.autograd.grad(mt.cholesky(x).sum(), x)
+    g.zero_()
+    mt.cholesky(x.detach()).zero_()
+    np.testing.assert_array_equal(a, before)
 
 
 def test_mixed_dtypes_are_promoted(rng):

@@ -39,6 +39,7 @@ class Problem:
         self.inputs = [self.all_inputs[i] for i in self.argnums]
         if batch:  # what has no derivative is the same for the whole batch: maps close over it
             self.all_inputs = [x if i in self.argnums else x[0] for i, x in enumerate(self.all_inputs)]
+        self.others = {i: framework.array(x) for i, x in enumerate(self.all_inputs) if i not in self.argnums}
         self.outputs = forward(sample, self.all_inputs)
         self.cotangents = draw_cotangents(rng, sample, self.outputs)
         self.tangents = [normal(rng, x.shape, x.dtype) for x in self.inputs]
@@ -54,10 +55,8 @@ class Problem:
 
     def function(self, *xs):
         """The operation on the framework's arrays."""
-        array = self.framework.array
-        inputs = [*map(array, self.all_inputs)] if len(self.argnums) < len(self.op.inputs) else [*xs]
-        for i, x in zip(self.argnums, xs, strict=True):
-            inputs[i] = x
+        inputs = self.others | dict(zip(self.argnums, xs, strict=True))
+        inputs = [inputs[i] for i in range(len(self.op.inputs))]
         ys = getattr(self.framework.shim, self.sample.name)(*inputs, **self.options)
         ys = (ys,) if len(self.op.outputs) == 1 else ys
         return tuple(y for n, y in zip(self.op.outputs, ys, strict=True) if n in self.op.differentiable_outputs)
@@ -166,19 +165,20 @@ def table(framework, transforms):
     """A test of the framework's transforms.
 
     `framework` has its `shim`, `array` from NumPy's, and `by_triangle`, whether gradients of what is read from one
-    triangle lie in it; `kinds`, if it is there, is "f" for real dtypes alone.
+    triangle lie in it; `kinds`, if it is there, is "f" for real dtypes alone. A transform has dtypes of its own if it
+    names them.
     """
     rows = [
         pytest.param(name, sample, dtype, id=f"{name}-{sample}-{dtype}")
-        for name, (kind, _) in transforms.items()
+        for name, (kind, _, *dtypes) in transforms.items()
         for sample in _rows()
-        for dtype in KINDS[kind][2]
+        for dtype in dtypes or KINDS[kind][2]
         if np.dtype(dtype).kind in getattr(framework, "kinds", "fc")
     ]
 
     @pytest.mark.parametrize(("transform", "sample", "dtype"), rows)
     def test_transform(rng, transform, sample, dtype):
-        kind, run = transforms[transform]
+        kind, run, *_ = transforms[transform]
         reference, batch, _, multiple = KINDS[kind]
         problem = Problem(rng, framework, sample, batch, dtype)
         if kind == "second" and np.dtype(dtype).kind == "c" and "eigenvectors" in problem.cotangents:

@@ -19,23 +19,26 @@ if not (Path(__file__).parent / "kernels").is_dir():
     sys.modules["matkern"] = module_from_spec(_spec)
     _spec.loader.exec_module(sys.modules["matkern"])
 
-from .config import get_num_threads, set_num_threads, show_config
-from .op import OPS, jacobian, jvp, vjp
-from .ops.cholesky import cholesky, cholesky_jvp, cholesky_vjp
-from .ops.eigh import eigh, eigh_jvp, eigh_vjp, eigvalsh, eigvalsh_jvp, eigvalsh_vjp
-from .ops.lu import (
-    lu,
-    lu_factor,
-    lu_factor_jvp,
-    lu_factor_vjp,
-    lu_jvp,
-    lu_solve,
-    lu_solve_jvp,
-    lu_solve_vjp,
-    lu_vjp,
-)
-from .ops.solve import solve, solve_jvp, solve_vjp
-from .ops.triangular import solve_triangular, solve_triangular_jvp, solve_triangular_vjp
+from .blas import cython_modules
+
+with cython_modules():
+    from .config import get_num_threads, set_num_threads, show_config
+    from .op import OPS, jacobian, jvp, vjp
+    from .ops.cholesky import cholesky, cholesky_jvp, cholesky_vjp
+    from .ops.eigh import eigh, eigh_jvp, eigh_vjp, eigvalsh, eigvalsh_jvp, eigvalsh_vjp
+    from .ops.lu import (
+        lu,
+        lu_factor,
+        lu_factor_jvp,
+        lu_factor_vjp,
+        lu_jvp,
+        lu_solve,
+        lu_solve_jvp,
+        lu_solve_vjp,
+        lu_vjp,
+    )
+    from .ops.solve import solve, solve_jvp, solve_vjp
+    from .ops.triangular import solve_triangular, solve_triangular_jvp, solve_triangular_vjp
 
 __version__ = "0.1.0"
 

@@ -3,21 +3,21 @@
 import ctypes
 import os
 import platform
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 
 import numpy
-import scipy
-from scipy.linalg import cython_blas
 
 from .kernels import gufunc
 
 __all__ = ["get_num_threads", "set_num_threads", "show_config"]
 
+# the BLAS library that SciPy's Cython interface links: a lookup goes on in what a library links
+_LIBRARY = ctypes.CDLL(import_module("scipy.linalg.cython_blas").__file__)
+
 
 def _blas_function(*names):
-    """The first of these C functions in the BLAS library that SciPy's Cython interface links, or None."""
-    library = ctypes.CDLL(cython_blas.__file__)  # looks in the libraries that this one links, too
+    """The first of these C functions in the BLAS library, or None."""
     for name in names:
         for spelled in (
             f"scipy_openblas_{name}",
@@ -25,8 +25,8 @@ def _blas_function(*names):
             f"scipy_openblas_{name}64_",
             f"openblas_{name}64_",
         ):
-            if hasattr(library, spelled):
-                return getattr(library, spelled)
+            if hasattr(_LIBRARY, spelled):
+                return getattr(_LIBRARY, spelled)
     return None
 
 
@@ -124,11 +124,13 @@ def show_config(mode="stdout"):
     """
     if mode not in ("stdout", "dicts"):
         raise ValueError(f"show_config: mode must be 'stdout' or 'dicts', got {mode!r}")
+    from importlib.metadata import version  # noqa: PLC0415 - it takes long to import
+
     threads = _blas_function("get_num_threads")
     config = {
         "matkern": version("matkern"),
         "numpy": numpy.__version__,
-        "scipy": scipy.__version__,
+        "scipy": version("scipy"),
         "python": platform.python_version(),
         "blas": _blas_text("get_config"),
         "blas core": _blas_text("get_corename"),

@@ -7,10 +7,11 @@ this module again.
 Inputs are strided CPU tensors of float32, float64, complex64 or complex128, of which mixed ones are promoted. Gradients
 follow PyTorch's conventions, which are matkern's: the gradient of a Hermitian matrix is Hermitian.
 
-What works: ``backward``, ``torch.autograd.grad``, dual numbers of ``torch.autograd.forward_ad``; ``torch.func``: ``grad``,
-``vjp``, ``jvp``, ``jacrev``, ``jacfwd``, ``hessian`` and ``vmap``, nested; ``is_grads_batched`` and ``vectorize`` of
-``torch.autograd``; ``torch.compile`` with ``fullgraph=True`` and with dynamic shapes, also of ``torch.func``; ``torch.export``.
-What does not: forward mode over forward mode over a gradient, and three forward modes (NotImplementedError).
+What works: ``backward``, ``torch.autograd.grad`` and dual numbers of ``torch.autograd.forward_ad``; ``grad``, ``vjp``,
+``jvp``, ``jacrev``, ``jacfwd``, ``hessian`` and ``vmap`` of ``torch.func``, nested; ``is_grads_batched`` and
+``vectorize`` of ``torch.autograd``; ``torch.compile`` with ``fullgraph=True`` and with dynamic shapes, of functions of
+``torch.func``, too; ``torch.export``. What does not: forward mode over forward mode over a gradient, and three forward
+modes (NotImplementedError).
 
 In a compiled program a matrix that fails is NaN, unless ``on_error="raise"`` is given.
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import NamedSharding, PartitionSpec
 
 from . import __version__
 from .kernels.xla import handler
@@ -61,21 +62,29 @@ class _Map:
         """Name -> result, from name -> operand; None where nothing is given."""
         operands = {name: x for name, x in operands.items() if x is not None}
         results = self.primitive.bind(
-            *operands.values(), names=tuple(operands), wanted=tuple(wanted), options=tuple(sorted(options.items()))
+            *_varying_alike(operands.values()),
+            names=tuple(operands),
+            wanted=tuple(wanted),
+            options=tuple(sorted(options.items())),
         )
         return dict(zip(wanted, results, strict=True))
 
     def shapes(self, *operands, names, wanted, options):
         shapes = self.op.result_shapes(self.kernel, dict(zip(names, (x.shape for x in operands), strict=True)), wanted)
-        dtype = next(x.dtype for n, x in zip(names, operands, strict=True) if not self.kinds[n])
-        dtypes = {"": dtype, "real": np.zeros((), dtype).real.dtype, "int": np.dtype(np.int32)}
-        return [jax.core.ShapedArray(shape, dtypes[self.kinds[n]]) for n, shape in zip(wanted, shapes, strict=True)]
+        like = next(x for n, x in zip(names, operands, strict=True) if not self.kinds[n])
+        dtypes = {"": like.dtype, "real": np.zeros((), like.dtype).real.dtype, "int": np.dtype(np.int32)}
+        # updates, to keep what the operand says of the manual axes of `shard_map`
+        whole = [NamedSharding(like.sharding.mesh, PartitionSpec(*[None] * len(shape))) for shape in shapes]
+        return [
+            like.update(shape=shape, dtype=dtypes[self.kinds[n]], weak_type=False, sharding=sharding)
+            for n, shape, sharding in zip(wanted, shapes, whole, strict=True)
+        ]
 
     def call(self, *operands, names, wanted, options):
         """The custom call, with the operands that the kernel takes and the results that it cannot leave out."""
         kernel, given = self.kernel, dict(zip(names, operands, strict=True))
         results = [n for n in kernel.outputs if n in wanted or n not in kernel.optional]
-        avals = self.shapes(*operands, names=names, wanted=results, options=options)
+        avals = self.shapes(*map(jax.typeof, operands), names=names, wanted=results, options=options)
         dtype = next(DTYPES[x.dtype] for n, x in given.items() if not self.kinds[n])
         present = sum(1 << i for i, n in enumerate(kernel.inputs + kernel.outputs) if n in given or n in results)
         chosen = dict(options)
@@ -100,6 +109,22 @@ class _Map:
         ]
         results = self.primitive.bind(*aligned, names=names, **params)
         return results, [0] * len(results)
+
+
+def _varying_alike(operands):
+    """Operands that vary over the same manual axes of `shard_map`, which a primitive of several needs."""
+
+    def manual_axes(x):
+        aval = jax.typeof(x)
+        return aval.mat.varying if hasattr(aval, "mat") else getattr(aval, "vma", frozenset())
+
+    operands = [*operands]
+    axes = [manual_axes(x) for x in operands]
+    every = frozenset().union(*axes)
+    if all(own == every for own in axes):
+        return operands
+    vary = functools.partial(jax.lax.pcast, to="varying") if hasattr(jax.lax, "pcast") else jax.lax.pvary
+    return [vary(x, tuple(sorted(every - own))) for x, own in zip(operands, axes, strict=True)]
 
 
 def _zero(aval):

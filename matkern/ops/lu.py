@@ -408,11 +408,9 @@ def lu_solve_jvp(lu, piv, x, lu_dot, b_dot):
     return kernels.lu_solve_jvp(lu, piv, x, lu_dot, b_dot)
 
 
-def _unpacked(xp, lu):
-    """L and U from the packed matrix."""
-    m, n = lu.shape[-2:]
-    k = min(m, n)
-    return xp.tril(lu[..., :, :k], -1) + xp.eye(m, k, dtype=lu.dtype), xp.triu(lu[..., :k, :])
+def _unpacked(xp, lu, k):
+    """L and U from the packed matrix, k their inner size."""
+    return xp.tril(lu[..., :, :k], -1) + xp.eye(lu.shape[-2], k, dtype=lu.dtype), xp.triu(lu[..., :k, :])
 
 
 def _parts(xp, l, u):
@@ -423,7 +421,8 @@ def _parts(xp, l, u):
 
 def _joined(xp, square, below, right):
     """A tall or a wide matrix from its square part and the rest."""
-    return xp.concatenate((square, below), -2) if below.shape[-2] else xp.concatenate((square, right), -1)
+    corner = matmul(xp, below, right)  # it has no entries, as one of the two has none
+    return xp.concatenate((xp.concatenate((square, below), -2), xp.concatenate((right, corner), -2)), -1)
 
 
 def _solve_right(xp, a, b):
@@ -455,16 +454,17 @@ def _push(xp, l, u, t):
     return xp.concatenate((l1_dot, below), -2), xp.concatenate((u1_dot, right), -1)
 
 
-def lu_factor_vjp_formula(xp, lu, perm, lu_bar):
-    k = min(lu.shape[-2:])
+def lu_factor_vjp_formula(xp, lu, piv, perm, lu_bar):
+    k = piv.shape[-1]
+    l_bar, u_bar = xp.tril(lu_bar[..., :, :k], -1), xp.triu(lu_bar[..., :k, :])
     p = xp.swapaxes(permutation(xp, perm, lu.dtype), -1, -2)
-    return (matmul(xp, p, _pull(xp, *_unpacked(xp, lu), xp.tril(lu_bar[..., :, :k], -1), xp.triu(lu_bar[..., :k, :]))),)
+    return (matmul(xp, p, _pull(xp, *_unpacked(xp, lu, k), l_bar, u_bar)),)
 
 
-def lu_factor_jvp_formula(xp, lu, perm, a_dot):
-    k = min(lu.shape[-2:])
+def lu_factor_jvp_formula(xp, lu, piv, perm, a_dot):
+    k = piv.shape[-1]
     t = matmul(xp, permutation(xp, perm, lu.dtype), a_dot)
-    l_dot, u_dot = _push(xp, *_unpacked(xp, lu), t)
+    l_dot, u_dot = _push(xp, *_unpacked(xp, lu, k), t)
     return (_joined(xp, l_dot[..., :k, :] + u_dot[..., :, :k], l_dot[..., k:, :], u_dot[..., :, k:]),)
 
 
@@ -477,7 +477,7 @@ def lu_jvp_formula(xp, p, l, u, a_dot):
 
 
 def lu_solve_vjp_formula(xp, lu, perm, x, x_bar):
-    l, u = _unpacked(xp, lu)
+    l, u = _unpacked(xp, lu, lu.shape[-1])
     z = xp.linalg.solve(adjoint(xp, u), x_bar)
     v = xp.linalg.solve(adjoint(xp, l), z)
     lu_bar = -xp.triu(matmul(xp, z, adjoint(xp, x))) - xp.tril(matmul(xp, v, adjoint(xp, matmul(xp, u, x))), -1)
@@ -485,7 +485,7 @@ def lu_solve_vjp_formula(xp, lu, perm, x, x_bar):
 
 
 def lu_solve_jvp_formula(xp, lu, perm, x, lu_dot, b_dot):
-    l, u = _unpacked(xp, lu)
+    l, u = _unpacked(xp, lu, lu.shape[-1])
     y = matmul(xp, permutation(xp, perm, lu.dtype), b_dot) - matmul(xp, xp.tril(lu_dot, -1), u, x)
     return (xp.linalg.solve(u, xp.linalg.solve(l, y) - matmul(xp, xp.triu(lu_dot), x)),)
 

@@ -17,7 +17,13 @@ import matkern as mk
 
 ROOT = Path(__file__).parents[1]
 MODULES = ["matkern", *(m.name for m in pkgutil.walk_packages(mk.__path__, "matkern.") if m.name != "matkern.__main__")]
-NEEDS = {"matkern.autograd": "autograd", "matkern.demo": "statsmodels", "matkern.jax": "jax", "matkern.torch": "torch"}
+NEEDS = {
+    "matkern.autograd": "autograd",
+    "matkern.demo": "statsmodels",
+    "matkern.jax": "jax",
+    "matkern.pytensor": "pytensor",
+    "matkern.torch": "torch",
+}
 PUBLIC = {name: getattr(mk, name) for name in mk.__all__ if callable(getattr(mk, name))}
 
 

@@ -10,8 +10,9 @@ entries of the triangle that is read, and batch axes of inputs broadcast only if
 PyTensor's own operations, there is ``on_error="nan"``.
 
 Complex inputs have values and, by ``pushforward(..., use_op_pushforward=True)``, tangents, but no gradients: PyTensor
-has none of complex variables. Numba calls the kernels in object mode, and says so in a warning; backends that do not
-call Python, such as JAX, cannot run them.
+has none of complex variables. What also does not work: a third derivative by ``use_op_pushforward``, which PyTensor's
+``matmul`` lacks (NotImplementedError), and backends that do not call Python, such as JAX. Numba calls the kernels in
+object mode, and says so in a warning.
 
 Examples
 --------
@@ -294,7 +295,7 @@ class Pushforward(_Derivative):
 Pullback.transpose, Pushforward.transpose = Pushforward, Pullback
 
 
-@register_specialize  # no earlier: a gradient may still be taken of a canonical graph
+@register_specialize  # not before the last nodes that turn out equal are merged
 @node_rewriter([Pullback])
 def local_unused_cotangents(fgraph, node):
     """Cotangents that nothing uses are not computed: those of constants, and of what a gradient is not wanted of."""

@@ -440,15 +440,36 @@ class TestPyTensorsOwnHelpers:
         got, want = computed([pytensor.grad(y.sum(), a) for y in (by_scan, unrolled)], [a], [value])
         assert_near(got, want)
 
-    def test_gradient_of_a_canonical_graph(self, rng):
-        """As PyMC takes it."""
+    @pytest.mark.parametrize("phase", ["canonicalize", "specialize"])
+    def test_gradient_of_a_rewritten_graph(self, rng, phase):
+        """As PyMC takes it; second ones are of a node without what nothing used."""
         values = general(rng, (), 3, "float64"), normal(rng, (3, 2), "float64")
         a, b = map(variable, values)
-        cost = mpt.solve(a, b).sum()
-        graphs = [*pytensor.grad(cost, [a, b]), *pytensor.grad(rewrite_graph(cost, include=["canonicalize"]), [a, b])]
+        graphs = []
+        for rewrite in (lambda y: y, lambda y: rewrite_graph(y, include=[phase], clone=True)):
+            first = pytensor.grad(rewrite(mpt.solve(a, b).sum()), a)
+            graphs += [first, *pytensor.grad(rewrite((first**2).sum()), [a, b])]
         got = computed(graphs, [a, b], values)
-        assert_near(got[2], got[0])
-        assert_near(got[3], got[1])
+        for x, want in zip(got[3:], got[:3], strict=True):
+            assert_near(x, want)
+
+
+@pytest.mark.parametrize("modes", ["rrr", "frr", "rfr", "rrf", "fff", "drr", "rdr", "rrd"])
+def test_third_derivative(modes):
+    """Of x^(3/2), through two operations: -3/8 x^(-3/2). By gradients, pushforwards and direct pushforwards."""
+    x = pt.scalar("x")
+    matrix = x.reshape((1, 1))
+    y = mpt.solve(mpt.cholesky(matrix), matrix**2)[0, 0]
+    take = lambda y, mode: (
+        pytensor.grad(y, x) if mode == "r" else pushforward(y, x, 1.0, use_op_pushforward=mode == "d")
+    )
+    for mode in modes[:2]:
+        y = take(y, mode)
+    if modes[2] == "d":
+        with pytest.raises(NotImplementedError, match="pushforward not implemented for Matmul"):
+            take(y, "d")
+    else:
+        assert_near(computed(take(y, modes[2]), [x], [2.0]), -3 / 8 * 2.0**-1.5)
 
 
 @numba_warns

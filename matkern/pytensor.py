@@ -6,8 +6,8 @@ plain formula, whose linear algebra is this module again. No static shape has to
 
 Gradients follow PyTensor's conventions: those of ``cholesky``, ``eigh`` and ``eigvalsh`` are with respect to the
 entries of the triangle that is read, and batch axes of inputs broadcast only if their static size is 1. That of
-``solve`` with ``assume_a="pos"`` is Hermitian. A matrix without a factorisation raises an error; for NaN, as from
-PyTensor's own operations, there is ``on_error="nan"``.
+``solve`` with ``assume_a="pos"`` is Hermitian. A matrix that fails is NaN, as in PyTensor's own operations, unless
+``on_error="raise"`` is given.
 
 Complex inputs have values and, by ``pushforward(..., use_op_pushforward=True)``, tangents, but no gradients: PyTensor
 has none of complex variables. What also does not work: a third derivative by ``use_op_pushforward``, which PyTensor's
@@ -40,7 +40,6 @@ from pytensor.graph.replace import _vectorize_node, _vectorize_not_needed, graph
 from pytensor.graph.rewriting.basic import node_rewriter
 from pytensor.tensor.extra_ops import broadcast_shape
 from pytensor.tensor.rewriting.basic import register_specialize
-from pytensor.tensor.utils import broadcast_static_dim_lengths
 
 from .op import OPS
 
@@ -105,35 +104,15 @@ class _Kernel(Op):
 
     def make_node(self, *inputs):
         inputs = dict(zip(self.operands, map(pt.as_tensor, inputs), strict=True))
-        sizes, ndims = {}, {}
-        for name, x in inputs.items():
-            core = self.core(name)
-            ndims[name] = x.type.ndim - len(core)
-            if ndims[name] < 0:
-                raise ValueError(f"{self.name}: {name} needs at least {len(core)} dimensions, got {x.type.ndim}")
-            for letter, size in zip(core, x.type.shape[ndims[name] :], strict=True):
-                if sizes.get(letter) is None:
-                    sizes[letter] = size
-                elif size not in (None, sizes[letter]):
-                    raise ValueError(
-                        f"{self.name}: {name}({', '.join(core)}) has shape {x.type.shape}, but {letter} is "
-                        f"{sizes[letter]}"
-                    )
-        if "m" in sizes:
-            m, n = sizes["m"], sizes["n"]
-            sizes["min"] = sizes.get("min") if m is None or n is None else min(m, n)
-        batch = max(ndims.values())
-        padded = [pt.shape_padleft(x, batch - ndims[name]) for name, x in inputs.items()]
-        try:
-            shape = [broadcast_static_dim_lengths(d) for d in zip(*(x.type.shape[:batch] for x in padded), strict=True)]
-        except ValueError:
-            shapes = ", ".join(f"{name}{x.type.shape}" for name, x in inputs.items())
-            raise ValueError(f"{self.name}: the batch axes do not broadcast: {shapes}") from None
+        shapes = {name: x.type.shape for name, x in inputs.items()}
+        shapes = self.record.result_shapes(self.kernel, shapes, self.results)
+        batch = len(shapes[0]) - len(self.core(self.results[0]))
+        padded = [pt.shape_padleft(x, batch - x.type.ndim + len(self.core(name))) for name, x in inputs.items()]
         dtype = np.result_type(*[x.dtype for name, x in inputs.items() if self.kind(name) != "int"])
         dtypes = {"": dtype.name, "real": np.empty(0, dtype).real.dtype.name, "int": "int32"}
         outputs = [
-            pt.tensor(dtype=dtypes[self.kind(name)], shape=(*shape, *(sizes[c] for c in self.core(name))))
-            for name in self.results
+            pt.tensor(dtype=dtypes[self.kind(name)], shape=shape)
+            for name, shape in zip(self.results, shapes, strict=True)
         ]
         return Apply(self, padded, outputs)
 
@@ -170,9 +149,13 @@ _vectorize_node.register(_Kernel)(_vectorize_not_needed)
 class Operation(_Kernel):
     """An operation, with what its derivatives need kept."""
 
+    @property
+    def kernel(self):
+        return self.record.forward
+
     def run(self, values):
-        values = self.record.run_forward([values[name] for name in self.operands], dict(self.options))
-        return [values[name] for name in self.results]
+        values = self.record.run_forward([values[n] for n in self.operands], dict(self.options), self.results)
+        return [values[n] for n in self.results]
 
     def connection_pattern(self, node):
         record = self.record
@@ -183,6 +166,9 @@ class Operation(_Kernel):
 
     def _derivative(self, kernel, inputs, outputs, given):
         values = dict(zip(self.operands + self.results, (*inputs, *outputs), strict=True))
+        if not values.keys() >= {*self.record.saved}:  # a rewrite left out what nothing used
+            op = type(self)(self.name, self.options, self.operands, self.record.forward.outputs)
+            values |= zip(op.results, op(*inputs, return_list=True), strict=True)
         return kernel.of(self.name, self.options, [values[name] for name in self.record.saved], given)
 
     def pullback(self, inputs, outputs, cotangents):
@@ -263,6 +249,10 @@ class _Derivative(_Kernel):
 class Pullback(_Derivative):
     """The pullback of an operation, from what is saved and cotangents."""
 
+    @property
+    def kernel(self):
+        return self.record.pullback
+
     suffix = "_bar"
 
     @staticmethod
@@ -278,6 +268,10 @@ class Pullback(_Derivative):
 
 class Pushforward(_Derivative):
     """The pushforward of an operation, from what is saved and tangents."""
+
+    @property
+    def kernel(self):
+        return self.record.pushforward
 
     suffix = "_dot"
 
@@ -296,15 +290,14 @@ Pullback.transpose, Pushforward.transpose = Pushforward, Pullback
 
 
 @register_specialize  # not before the last nodes that turn out equal are merged
-@node_rewriter([Pullback])
-def local_unused_cotangents(fgraph, node):
-    """Cotangents that nothing uses are not computed: those of constants, and of what a gradient is not wanted of."""
+@node_rewriter([Operation, Pullback])
+def local_unused_results(fgraph, node):
+    """What nothing uses is not computed: cotangents of constants, what is kept for derivatives that are not taken."""
     used = [(n, y) for n, y in zip(node.op.results, node.outputs, strict=True) if fgraph.clients[y]]
     if len(used) == len(node.outputs):
         return None
-    op = node.op
-    results = Pullback(op.name, op.options, op.operands, [n for n, _ in used])(*node.inputs, return_list=True)
-    return dict(zip([y for _, y in used], results, strict=True))
+    op = type(node.op)(node.op.name, node.op.options, node.op.operands, [n for n, _ in used])
+    return dict(zip([y for _, y in used], op(*node.inputs, return_list=True), strict=True))
 
 
 def _owner(name):
@@ -365,6 +358,7 @@ def _function(op):
         if len(inputs) != len(op.inputs):
             raise TypeError(f"{op.name} takes {len(op.inputs)} inputs ({', '.join(op.inputs)}), got {len(inputs)}")
         op.check_options(options)
+        options.setdefault("on_error", "nan")
         if "triangle" in op.options:
             upper = options.get("upper", False) or options.get("UPLO", "L") == "U"
             options.setdefault("triangle", "U" if upper else "L")
@@ -377,7 +371,8 @@ def _function(op):
         return op.returned({name: y[..., 0] if name in vectors else y for name, y in values.items()})
 
     parameters = inspect.signature(op.function).parameters.values()
-    function.__signature__ = inspect.Signature([p for p in parameters if p.name != "out"])
+    parameters = [p.replace(default="nan") if p.name == "on_error" else p for p in parameters if p.name != "out"]
+    function.__signature__ = inspect.Signature(parameters)
     return function
 
 

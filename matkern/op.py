@@ -6,11 +6,14 @@ operation does not return is kept for that, and what has no `..._bar` or `..._do
 """
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
+
+from .kernels.gufunc import is_dask
 
 __all__ = ["OPS", "Op", "jacobian", "jvp", "vjp"]
 
@@ -221,12 +224,23 @@ def summed_to(g, shape, extra_ndim=0):
     return g.sum(axis=tuple(axes)).reshape(g.shape[:extra_ndim] + shape) if axes else g
 
 
+def _array(x):
+    """A Dask array as it is, anything else as NumPy's."""
+    if not is_dask(x):
+        return np.asarray(x)
+    if any(map(math.isnan, x.shape)):
+        raise ValueError(f"an array of shape {x.shape} needs a known shape: call its compute_chunk_sizes()")
+    return x
+
+
 def of_kind(g, dtype):
     """A cotangent in its input's dtype, of a real input the real part, of an integer one float64."""
     if dtype.kind != "c" and g.dtype.kind == "c":
         g = g.real
     if dtype.kind not in "fc":
         dtype = np.dtype(np.float64)
+    if is_dask(g):
+        return g.astype(dtype)
     # newbyteorder makes another object of a native dtype, too, with which NumPy misses its fast paths
     return np.ascontiguousarray(g, dtype=dtype if dtype.isnative else dtype.newbyteorder("="))
 
@@ -240,7 +254,7 @@ class _Call:
         if len(inputs) != len(op.inputs):
             raise TypeError(f"{op.name} takes {len(op.inputs)} inputs ({', '.join(op.inputs)}), got {len(inputs)}")
         op.check_options(options)
-        self.inputs = [np.asarray(x) for x in inputs]
+        self.inputs = [_array(x) for x in inputs]
         self.vectors = op.vectors([x.ndim for x in self.inputs])
         self.values = op.run_forward([self.column(n, x) for n, x in zip(op.inputs, self.inputs, strict=True)], options)
         self.outputs = {n: self.squeezed(n, self.values[n]) for n in op.outputs}
@@ -256,7 +270,7 @@ class _Call:
 
     def like(self, what, name, g, x):
         """A cotangent or tangent `g` of the array `x` as an array in x's shape with extra leading axes."""
-        g = np.asarray(g)
+        g = _array(g)
         if g.dtype.kind not in "biufc":
             raise TypeError(f"{self.op.name}: the {what} of {name} has dtype {g.dtype}; numbers are needed")
         try:
@@ -307,8 +321,15 @@ class _Call:
         dots = {n: self.squeezed(n, y) for n, y in zip(op.differentiable_outputs, results, strict=True)}
         n, y = next(iter(dots.items()))
         extra = y.shape[: y.ndim - self.outputs[n].ndim]
-        zeros = {n: np.zeros(extra + y.shape, y.dtype) for n, y in self.outputs.items() if n not in dots}
+        zeros = {n: self.zeros(extra, y) for n, y in self.outputs.items() if n not in dots}
         return {n: (dots | zeros)[n] for n in op.outputs}
+
+    @staticmethod
+    def zeros(extra, y):
+        """Zeros like `y` with extra leading axes."""
+        if is_dask(y):
+            return np.broadcast_to(np.zeros_like(y), extra + y.shape)
+        return np.zeros(extra + y.shape, y.dtype)
 
 
 def vjp(op, /, *inputs, **options):
@@ -469,6 +490,8 @@ def jacobian(op, /, *inputs, argnum=0, data_ndim=None, **options):
     >>> mk.jacobian("solve", A, b, argnum=1, data_ndim=0).shape
     (4, 2, 1, 4, 2, 1)
     """
+    if any(map(is_dask, inputs)):
+        raise TypeError("jacobian takes no Dask arrays: map it over their chunks with dask.array.map_blocks")
     call = _Call(op, inputs, options)
     op = call.op
     if isinstance(argnum, bool) or not isinstance(argnum, int | np.integer) or not -len(inputs) <= argnum < len(inputs):

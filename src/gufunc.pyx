@@ -9,8 +9,8 @@ precision of the others, `:int` a C int; `k?` is absent when one of its operands
 the smaller of `m` and `n`. What ends in `_bar` or `_dot` is a cotangent or a tangent: it may be None, and takes
 the dtype of the rest.
 
-Each kernel is also one `numpy.ufunc` per combination of its options, for Dask and others that bring their
-own `__array_ufunc__`; a matrix that fails is NaN there.
+Each kernel is also one `numpy.ufunc` per combination of its options, for arrays that bring their own
+`__array_ufunc__`; a matrix that fails is NaN there. Dask arrays go through `matkern.dask`.
 """
 
 import itertools
@@ -469,6 +469,11 @@ cdef bint foreign(object x):
             and type(x).__module__.partition(".")[0] != "pandas")
 
 
+def is_dask(x):
+    """Whether x is a Dask array; does not import Dask."""
+    return type(x).__module__.startswith("dask.array")
+
+
 cdef int dtype_of(object x):
     """The index of the dtype that x calls for, -1 if there is none."""
     kind = x.dtype.kind
@@ -573,6 +578,7 @@ cdef class Kernel:
         for dtype in range(4):
             kernel_loops[kernel_count][dtype] = self.loops[dtype]
         kernel_count += 1
+        _kernels[name] = self
         self._gufuncs = {
             self._variant(values, least): self._gufunc(values, least)
             for values in itertools.product(*self.options.values())
@@ -587,7 +593,7 @@ cdef class Kernel:
         cdef Batch b
         cdef Failures failures
         cdef Loop loop
-        cdef int k, j, axis, dtype = 0, core, offset, index, nout
+        cdef int k, j, axis, dtype, core, offset, index, nout
         cdef bint vector[MAX_DIMS]
         cdef Py_ssize_t size
         cdef cnp.ndarray array
@@ -604,28 +610,13 @@ cdef class Kernel:
             self.check_options({"on_error": on_error})
         for x in operands:
             if foreign(x):
+                if any(is_dask(x) for x in operands):
+                    from matkern.dask import apply
+                    return apply(self, operands, wanted, out, on_error, options)
                 return self._foreign(operands, wanted, out, options)
 
-        # dtypes
-        arrays = []
-        for k, x in enumerate(operands):
-            if x is None:
-                if not self.loops[0].operand[k].follows:
-                    raise TypeError(f"{self.name}: {self.inputs[k]} must be an array, got None")
-                arrays.append(None)
-                continue
-            array = x if cnp.PyArray_CheckExact(x) else np.asarray(x)
-            arrays.append(array)
-            index = dtype_of(array)
-            if index < 0 or (self.loops[0].operand[k].kind == INTEGER and array.dtype.kind not in "iu"):
-                raise TypeError(f"{self.name}: {self.inputs[k]} has dtype {array.dtype}; " + (
-                    "integers are needed" if self.loops[0].operand[k].kind == INTEGER
-                    else "float32, float64, complex64, complex128 and integers are supported"))
-            if self.loops[0].operand[k].follows or self.loops[0].operand[k].kind == INTEGER:
-                continue
-            if self.loops[0].operand[k].kind == REAL and index & 2:
-                raise TypeError(f"{self.name}: {self.inputs[k]} must be real, got dtype {array.dtype}")
-            dtype |= index
+        arrays = [x if x is None or cnp.PyArray_CheckExact(x) else np.asarray(x) for x in operands]
+        dtype = self._dtype(arrays)
         loop = self.loops[dtype]
         for j, index in enumerate(self._option_indices(options)):
             loop.option[j] = index
@@ -635,42 +626,7 @@ cdef class Kernel:
             if arrays[k] is not None:
                 arrays[k] = self._converted(k, arrays[k], typenum(loop.operand[k].kind, dtype))
 
-        # core dimensions; a letter with a question mark is absent if one of its operands lacks it
-        for j in range(loop.ndim):
-            b.n[j] = -1
-            vector[j] = False
-        for k in range(loop.nin):
-            core = loop.operand[k].ndim
-            if arrays[k] is not None and core and self.flexible[loop.operand[k].dim[core - 1]]:
-                if cnp.PyArray_NDIM(arrays[k]) == core - 1:
-                    vector[loop.operand[k].dim[core - 1]] = True
-        b.ndim = 0
-        for k in range(loop.nin):
-            if arrays[k] is None:
-                continue
-            array = arrays[k]
-            core = self._core(&loop.operand[k], vector)
-            if array.ndim < core:
-                raise ValueError(f"{self.name}: {self.inputs[k]}{self.texts[k]} needs at least {core} "
-                                 f"dimension{'s' if core > 1 else ''}, got shape {self._shape(array)}")
-            offset = array.ndim - core
-            b.ndim = max(b.ndim, offset)
-            for j in range(core):
-                size = array.shape[offset + j]
-                index = loop.operand[k].dim[j]
-                if b.n[index] < 0:
-                    b.n[index] = size
-                elif b.n[index] != size:
-                    self._mismatch(arrays, k, index, b.n[index])
-        if loop.least >= 0:
-            size = min(b.n[loop.m], b.n[loop.n])
-            if b.n[loop.least] >= 0 and b.n[loop.least] != size:
-                raise ValueError(f"{self.name}: {self.signature.split(' ->')[0]} call for min = {size}, the smaller of "
-                                 f"m = {b.n[loop.m]} and n = {b.n[loop.n]}, but have {b.n[loop.least]}")
-            b.n[loop.least] = size
-        for j in range(loop.ndim):
-            if vector[j]:
-                b.n[j] = 1
+        b.ndim = self._dimensions(&loop, arrays, b.n, vector)
 
         # the batch
         for axis in range(b.ndim):
@@ -758,7 +714,100 @@ cdef class Kernel:
             raise ValueError(f"{self.name}: on_error must be 'raise' or 'nan', got {on_error!r}")
         self._option_indices(options)
 
+    def __reduce__(self):
+        return _kernel_named, (self.name,)
+
+    def outline(self, list arrays, dict options):
+        """Check a call without making it; return operand -> its core's letters in this call and its dtype.
+
+        `arrays` are NumPy's, or None. `k?` is left out where it is absent, and `min` is the letter that it stands for.
+        """
+        cdef Loop loop
+        cdef Py_ssize_t n[MAX_DIMS]
+        cdef bint vector[MAX_DIMS]
+        cdef int k, j
+        self._option_indices(options)
+        loop = self.loops[self._dtype(arrays)]
+        self._dimensions(&loop, arrays, n, vector)
+        cores = [self._core(&loop.operand[k], vector) for k in range(loop.nop)]
+        try:
+            np.broadcast_shapes(*[a.shape[:a.ndim - core] for a, core in zip(arrays, cores) if a is not None])
+        except ValueError:
+            self._unbroadcastable(arrays, cores)
+        letters = list(self.letters)
+        if loop.least >= 0:
+            letters[loop.least] = letters[loop.n if n[loop.m] >= n[loop.n] else loop.m]
+        return {
+            name: (tuple([letters[loop.operand[k].dim[j]] for j in range(cores[k])]),
+                   cnp.PyArray_DescrFromType(typenum(loop.operand[k].kind, loop.dtype)))
+            for k, name in enumerate(self.inputs + self.outputs)
+        }
+
     # -- parts of a call
+
+    cdef int _dtype(self, list arrays) except -1:
+        """The index of the dtype that these operands call for together."""
+        cdef int k, index, dtype = 0
+        for k, array in enumerate(arrays):
+            if array is None:
+                if not self.loops[0].operand[k].follows:
+                    raise TypeError(f"{self.name}: {self.inputs[k]} must be an array, got None")
+                continue
+            index = dtype_of(array)
+            if index < 0 or (self.loops[0].operand[k].kind == INTEGER and array.dtype.kind not in "iu"):
+                raise TypeError(f"{self.name}: {self.inputs[k]} has dtype {array.dtype}; " + (
+                    "integers are needed" if self.loops[0].operand[k].kind == INTEGER
+                    else "float32, float64, complex64, complex128 and integers are supported"))
+            if self.loops[0].operand[k].follows or self.loops[0].operand[k].kind == INTEGER:
+                continue
+            if self.loops[0].operand[k].kind == REAL and index & 2:
+                raise TypeError(f"{self.name}: {self.inputs[k]} must be real, got dtype {array.dtype}")
+            dtype |= index
+        return dtype
+
+    cdef int _dimensions(self, const Loop *loop, list arrays, Py_ssize_t *n, bint *vector) except -1:
+        """Fill in the core dimensions, and which letters are absent; return the number of batch axes.
+
+        A letter with a question mark is absent if one of its operands lacks it.
+        """
+        cdef int k, j, core, offset, index, batch = 0
+        cdef Py_ssize_t size
+        cdef cnp.ndarray array
+        for j in range(loop.ndim):
+            n[j] = -1
+            vector[j] = False
+        for k in range(loop.nin):
+            core = loop.operand[k].ndim
+            if arrays[k] is not None and core and self.flexible[loop.operand[k].dim[core - 1]]:
+                if cnp.PyArray_NDIM(arrays[k]) == core - 1:
+                    vector[loop.operand[k].dim[core - 1]] = True
+        for k in range(loop.nin):
+            if arrays[k] is None:
+                continue
+            array = arrays[k]
+            core = self._core(&loop.operand[k], vector)
+            if array.ndim < core:
+                raise ValueError(f"{self.name}: {self.inputs[k]}{self.texts[k]} needs at least {core} "
+                                 f"dimension{'s' if core > 1 else ''}, got shape {self._shape(array)}")
+            offset = array.ndim - core
+            batch = max(batch, offset)
+            for j in range(core):
+                size = array.shape[offset + j]
+                index = loop.operand[k].dim[j]
+                if n[index] < 0:
+                    n[index] = size
+                elif n[index] != size:
+                    self._mismatch(arrays, k, index, n[index])
+        if loop.least >= 0:
+            size = min(n[loop.m], n[loop.n])
+            if n[loop.least] >= 0 and n[loop.least] != size:
+                raise ValueError(f"{self.name}: {self.signature.split(' ->')[0]} call for min = {size}, the smaller of "
+                                 f"m = {n[loop.m]} and n = {n[loop.n]}, but have {n[loop.least]}")
+            n[loop.least] = size
+        for j in range(loop.ndim):
+            if vector[j]:
+                n[j] = 1
+        return batch
 
     cdef int _core(self, const Operand *operand, bint *vector) noexcept:
         """How many core axes the operand has in this call."""
@@ -904,6 +953,12 @@ cdef class Kernel:
 
 
 _alive = []
+_kernels = {}
+
+
+def _kernel_named(name):
+    """A kernel, for pickle: importing this module imports them all."""
+    return _kernels[name]
 
 
 # ---- threads

@@ -1,4 +1,4 @@
-"""The kernels as NumPy gufuncs: for Dask and others that bring their own `__array_ufunc__`."""
+"""The kernels as NumPy gufuncs: for arrays that bring their own `__array_ufunc__`."""
 
 import importlib
 import pickle
@@ -35,6 +35,11 @@ def test_pickles_by_its_name(name):
     gufunc = GUFUNCS[name]
     assert isinstance(gufunc, np.ufunc) and gufunc.signature and gufunc.__name__ == name
     assert pickle.loads(pickle.dumps(gufunc)) is gufunc
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_kernel_pickles_by_its_name(name):
+    assert pickle.loads(pickle.dumps(KERNELS[name])) is KERNELS[name]
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=str)

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 MODULES = ["matkern", *(m.name for m in pkgutil.walk_packages(mk.__path__, "matkern.") if m.name != "matkern.__main__")]
 NEEDS = {
     "matkern.autograd": "autograd",
+    "matkern.dask": "dask",
     "matkern.demo": "statsmodels",
     "matkern.jax": "jax",
     "matkern.pytensor": "pytensor",

@@ -319,13 +319,13 @@ class TestWhereItRuns:
 
 # two million matrices
 
-N, COUNT, CHUNK = 8, 2_000_000, 50_000
+N, COUNT, CHUNK = 8, 2_000_000, 40_000
 
 
 def covariances(block_info=None):
     """A chunk of A = X X^T + I, made where it is used."""
     first, last = block_info[None]["array-location"][0]
-    x = np.random.default_rng(first).standard_normal((last - first, N, N))
+    x = np.random.default_rng(first).random((last - first, N, N))
     return x @ x.swapaxes(-1, -2) + np.eye(N)
 
 
@@ -337,13 +337,13 @@ def reciprocal_diagonal(L):
 def errors(a, L, a_bar):
     """The largest relative errors of L L^T = A and of A A_bar = I / 2 along a vector, and how many there are."""
     v = np.random.default_rng(len(a)).standard_normal(N)
-    size = np.abs(a).max((-2, -1))
-    forward = np.abs((L @ (v @ L)[..., None])[..., 0] - a @ v).max(-1) / size
+    largest = lambda x: np.diagonal(x, axis1=-2, axis2=-1).max(-1)  # of a positive definite matrix
+    forward = np.abs(np.einsum("bij,bj->bi", L, v @ L) - a @ v).max(-1) / largest(a)
     # I / 2 is what remains of much larger terms
-    pullback = np.abs((a @ (a_bar @ v)[..., None])[..., 0] - v / 2).max(-1) / (size * np.abs(a_bar).max((-2, -1)))
+    pullback = np.abs(np.einsum("bij,bj->bi", a, a_bar @ v) - v / 2).max(-1) / (largest(a) * largest(a_bar))
     inverse = np.linalg.inv(a[:10])
     few = np.abs(2 * a_bar[:10] - inverse).max((-2, -1)) / np.abs(inverse).max((-2, -1)) / np.linalg.cond(a[:10])
-    return np.array([[forward.max(), pullback.max(), few.max(), np.abs(np.triu(L, 1)).max(), len(a)]])
+    return np.array([[forward.max(), pullback.max(), few.max(), np.abs(np.triu(L[:1000], 1)).max(), len(a)]])
 
 
 def test_two_million_matrices(client, capsys):

@@ -1,6 +1,10 @@
 """The shim for JAX: the table of transforms, one custom call in the compiled program, bad input."""
 
 import functools
+import os
+import subprocess
+import sys
+import textwrap
 from types import SimpleNamespace
 
 import numpy as np
@@ -153,6 +157,73 @@ def test_what_fails_is_nan(rng):
     assert np.isnan(got[1]).all()
     assert_near(got[[0, 2]], mk.cholesky(a[[0, 2]]))
     assert np.isnan(np.asarray(mj.solve(np.zeros((2, 2)), np.ones(2)))).all()
+
+
+def run_alone(code, *args, **environment):
+    """Run a program with settings of JAX that only a new process takes."""
+    code = "import jax\njax.config.update('jax_enable_x64', True)\n" + textwrap.dedent(code)
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"} | environment
+    run = subprocess.run(
+        [sys.executable, "-c", code, *args], capture_output=True, text=True, env=environment, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_several_devices():
+    """Inside `shard_map` each device has its part of the batch, and what all share gets the sum."""
+    run_alone(
+        """
+        import jax.numpy as jnp, numpy as np, matkern.jax as mj
+        from jax.sharding import Mesh, PartitionSpec as P
+        try:
+            from jax import shard_map
+        except ImportError:
+            from jax.experimental.shard_map import shard_map
+
+        rng = np.random.default_rng(0)
+        x, b = rng.standard_normal((8, 3, 3)), rng.standard_normal((3, 2))
+        a = x @ x.swapaxes(-1, -2) + np.eye(3)
+        loss = lambda a, b: jnp.sum(mj.solve(a, b) ** 2) + jnp.sum(mj.eigh(a).eigenvalues ** 3)
+        mesh = Mesh(np.array(jax.devices()), ("batch",))
+        assert mesh.size == 4
+        sharded = shard_map(
+            lambda a, b: jax.lax.psum(loss(a, b), "batch"), mesh=mesh, in_specs=(P("batch"), P()), out_specs=P()
+        )
+        gradients = jax.vmap(jax.grad(loss), (0, None))
+        mapped = shard_map(gradients, mesh=mesh, in_specs=(P("batch"), P()), out_specs=P("batch"))
+        second = lambda f: lambda a, b: jax.jvp(jax.grad(f, (0, 1)), (a, b), (a, b))[1]
+        forward = lambda f: lambda a, b: jax.jvp(f, (a, b), (a, b))
+        for got, want in (
+            (sharded, loss),
+            (jax.grad(sharded, (0, 1)), jax.grad(loss, (0, 1))),
+            (forward(sharded), forward(loss)),
+            (second(sharded), second(loss)),
+            (mapped, gradients),
+        ):
+            jax.tree.map(np.testing.assert_allclose, jax.jit(got)(a, b), jax.jit(want)(a, b))
+        """,
+        XLA_FLAGS="--xla_force_host_platform_device_count=4",
+    )
+
+
+def test_a_compiled_program_outlives_its_process(tmp_path):
+    """The next process takes it from JAX's cache."""
+    code = """
+        import sys, numpy as np, matkern.jax as mj
+        jax.config.update("jax_compilation_cache_dir", sys.argv[1])
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        hits = []
+        jax.monitoring.register_event_listener(lambda event, **_: hits.append("cache_hits" in event))
+        f = jax.jit(jax.value_and_grad(lambda a: mj.cholesky(a).sum()))
+        print(*f(np.diag([4.0, 9.0]))[1].ravel(), any(hits))
+    """
+    (want,) = mk.vjp("cholesky", np.diag([4.0, 9.0]))[1](np.tri(2))
+    for hit in ("False", "True"):
+        *got, found = run_alone(code, str(tmp_path)).split()
+        assert found == hit
+        assert_near(np.array(got, float).reshape(2, 2), want)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 3), (2, 0, 0), (0, 0)])

@@ -12,7 +12,7 @@ MODULES = ("scipy.linalg.cython_blas", "scipy.linalg.cython_lapack")
 @contextmanager
 def cython_modules():
     """What is imported inside finds the two modules; afterwards SciPy is as if they had not been imported."""
-    alone = MODULES if "scipy.linalg" not in sys.modules else ()
+    alone = () if "scipy.linalg" in sys.modules else MODULES
     try:
         for name in alone:
             folders = [str(Path(p) / "linalg") for p in find_spec("scipy").submodule_search_locations]

@@ -124,7 +124,21 @@ def test_import_is_light():
     code = """
 import sys, matkern
 heavy = {"autograd", "torch", "jax", "tensorflow", "pytensor", "dask", "matplotlib", "rich", "statsmodels", "pandas"}
+heavy.add("scipy.linalg")
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("order", ["matkern, scipy.linalg", "scipy.linalg, matkern", "scipy, matkern"])
+def test_scipy_is_whole_beside_matkern(order):
+    """matkern loads two modules of SciPy by themselves, without their parent."""
+    code = f"""
+import numpy as np, {order}
+import scipy.linalg.cython_blas, scipy.linalg.cython_lapack
+assert scipy.linalg.cython_blas.__pyx_capi__ and scipy.linalg.cython_lapack.__pyx_capi__
+a = np.diag([4.0, 9.0])
+assert (scipy.linalg.cholesky(a) == matkern.cholesky(a)).all()
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -50,13 +50,13 @@ def pytest_configure(config):
 
 @pytest.fixture
 def timed(benchmark, request, point, contender):
-    """Time a mode of the contender and return the results; the table calls the mode what the test's name does."""
+    """Time a mode of the contender and return the results; the table calls it what the test is called, or `label`."""
 
-    def run(mode):
+    def run(mode, label=None):
         running = contender(point.case, sample(point)[0])
         function = running.function(mode)
         function()  # compiles
-        label = request.node.originalname.removeprefix("test_").replace("_", " ")
+        label = label or request.node.originalname.removeprefix("test_").replace("_", " ")
         benchmark.group = f"{label} {point.name}"
         benchmark.extra_info |= {"operation": point.case.name, "mode": label, "contender": contender.name}
         benchmark.extra_info |= {"batch": point.batch, "n": point.n, "dtype": point.dtype}

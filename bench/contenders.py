@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import numpy as np
 from cases import Case
@@ -39,11 +40,16 @@ class Contender:
 
     name: str
     module: str
+    shim = None  # matkern's module whose functions stand in for the library's linear algebra
     conjugates = False  # whether gradients are the conjugates of matkern's
     array = numpy = staticmethod(np.asarray)  # to the library's arrays, and from them
 
     def __init__(self, case, inputs):
         self.case, self.op, self.library = case, mk.OPS[case.op], import_module(self.module)
+        self.namespace = self.library
+        if self.shim:
+            linalg = SimpleNamespace(linalg=import_module(self.shim))
+            self.namespace = SimpleNamespace(linalg=linalg.linalg, numpy=linalg)
         self.inputs = [self.array(x) for x in inputs]
 
     def total(self, g):
@@ -94,7 +100,7 @@ class Autograd(Contender):
         self.differentiated = import_module("autograd").make_vjp(self.compute, alone(range(len(inputs))))
 
     def compute(self, *inputs):
-        return self.case.autograd(self.library, *inputs)
+        return self.case.autograd(self.namespace, *inputs)
 
     def forward(self):
         return self.compute(*self.inputs)
@@ -120,10 +126,10 @@ class Torch(Contender):
 
     def forward(self):
         with self.library.no_grad():
-            return self.case.torch(self.library, *self.inputs)
+            return self.case.torch(self.namespace, *self.inputs)
 
     def vjp(self):
-        outputs = self.case.torch(self.library, *self.inputs)
+        outputs = self.case.torch(self.namespace, *self.inputs)
         used = differentiable(self.op, outputs)
         return outputs, lambda g: self.library.autograd.grad(used, self.wanted, g, retain_graph=True)
 
@@ -138,7 +144,7 @@ class Jax(Contender):
         super().__init__(case, inputs)
 
         def used_and_all(*inputs):
-            outputs = case.jax(jax, *inputs)
+            outputs = case.jax(self.namespace, *inputs)
             return alone(differentiable(self.op, outputs)), outputs
 
         def differentiate(*inputs):

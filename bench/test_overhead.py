@@ -1,11 +1,11 @@
-"""What a call costs besides the computation: one 4x4 matrix, against NumPy, and under autograd."""
+"""What a call costs besides the computation: one 4x4 matrix, against each framework's own function, and an import."""
 
-from operator import attrgetter
-from types import SimpleNamespace
+import subprocess
+import sys
 
 import pytest
 from cases import CASES
-from contenders import INSTALLED, Autograd, Contender, Matkern, Point, check
+from contenders import INSTALLED, Autograd, Contender, Jax, Matkern, Point, Torch, check
 
 POINT = Point(next(case for case in CASES if case.op == "cholesky"), batch=1, n=4, dtype="float64")
 
@@ -17,32 +17,33 @@ class NumPy(Contender):
         return self.case.autograd(self.library, *self.inputs)  # its NumPy is NumPy
 
 
-class MatkernAutograd(Autograd):
-    name, module = "matkern", "matkern.autograd"
-
-    def compute(self, *inputs):
-        return self.case.autograd(SimpleNamespace(linalg=self.library), *inputs)
+def through(theirs):
+    """matkern's functions of a library's arrays."""
+    return type(theirs)(f"Matkern{theirs.__name__}", (theirs,), {"name": "matkern", "shim": f"matkern.{theirs.name}"})
 
 
-def between(*contenders):
-    return pytest.mark.parametrize(("point", "contender"), [(POINT, c) for c in contenders], ids=attrgetter("name"))
+def pairs(*pairs):
+    """Parameters: matkern's functions and a library's own, at one point."""
+    both = [
+        pytest.param(POINT, c, theirs.name, id=f"{theirs.name}-{c.name}")
+        for ours, theirs in pairs
+        for c in (ours, theirs)
+    ]
+    return pytest.mark.parametrize(("point", "contender", "framework"), both)
 
 
-@between(Matkern, NumPy)
-def test_call(timed):
+@pairs((Matkern, NumPy))
+def test_call(timed, framework):
     check(POINT, "forward", timed("forward"))
 
 
-if "autograd" in INSTALLED:
+@pytest.mark.parametrize("mode", ["forward", "backward", "total"])
+@pairs(*((through(theirs), theirs) for theirs in (Autograd, Torch, Jax) if theirs.name in INSTALLED))
+def test_framework(timed, framework, mode):
+    check(POINT, mode, timed(mode, f"{framework} {mode}"))
 
-    @between(MatkernAutograd, Autograd)
-    def test_autograd_forward(timed):
-        check(POINT, "forward", timed("forward"))
 
-    @between(MatkernAutograd, Autograd)
-    def test_autograd_backward(timed):
-        check(POINT, "backward", timed("backward"))
-
-    @between(MatkernAutograd, Autograd)
-    def test_autograd_total(timed):
-        check(POINT, "total", timed("total"))
+@pytest.mark.benchmark(group="import, in a new process")
+@pytest.mark.parametrize("name", ["numpy", "matkern"])
+def test_import(benchmark, name):
+    benchmark.pedantic(subprocess.run, ([sys.executable, "-c", f"import {name}"],), {"check": True}, rounds=9)

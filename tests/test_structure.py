@@ -23,6 +23,7 @@ NEEDS = {
     "matkern.demo": "statsmodels",
     "matkern.jax": "jax",
     "matkern.pytensor": "pytensor",
+    "matkern.tensorflow": "tensorflow",
     "matkern.torch": "torch",
 }
 PUBLIC = {name: getattr(mk, name) for name in mk.__all__ if callable(getattr(mk, name))}

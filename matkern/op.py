@@ -168,7 +168,8 @@ class Op:
             padded = [1] * (ndim - len(batch)) + [*batch], [1] * (len(batch) - ndim) + [*shape[:ndim]]
             for x, y in zip(*padded, strict=True):
                 if None not in (x, y) and x not in (y, 1) and y != 1:
-                    raise ValueError(f"{kernel.name}: the batch axes do not broadcast: {all_shapes}")
+                    own = ", ".join(f"{s[: len(s) - len(cores[n])]} of {n}" for n, s in shapes.items())
+                    raise ValueError(f"{kernel.name}: the batch axes do not broadcast: {own}")
             batch = [y if x == 1 or (x is None and y != 1) else x for x, y in zip(*padded, strict=True)]
         if "m" in sizes and sizes.get("min") is None:
             sizes["min"] = None if None in (sizes["m"], sizes["n"]) else min(sizes["m"], sizes["n"])

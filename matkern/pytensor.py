@@ -27,7 +27,6 @@ array([[0.5 , 0.  ],
 
 import functools
 import inspect
-import sys
 
 import numpy as np
 import pytensor.tensor as pt
@@ -60,10 +59,18 @@ class _Range:
         return pt.eq(other, self.numbers)
 
 
+class _Linalg:
+    """This module for the formulas, with Hermitian gradients."""
+
+    def __getattr__(self, name):
+        options = {"triangle": None} if "triangle" in OPS[name].options else {}
+        return functools.partial(globals()[name], **options)
+
+
 class _Namespace:
     """NumPy's names for the formulas: pytensor.tensor, but this module for linear algebra."""
 
-    linalg = sys.modules[__name__]
+    linalg = _Linalg()
     arange = _Range
 
     def __getattr__(self, name):

@@ -39,7 +39,6 @@ Examples
 import functools
 import inspect
 import os
-import sys
 
 import numpy as np
 import tensorflow as tf
@@ -57,10 +56,17 @@ _REMEDIES = {
 _PROCESS = int.from_bytes(os.urandom(7), "little")
 
 
+class _Linalg:
+    """This module for the formulas: what fails there has failed before, and raised an error if it should."""
+
+    def __getattr__(self, name):
+        return functools.partial(globals()[name], on_error="nan")
+
+
 class _Namespace:
     """NumPy's names for the formulas: TensorFlow's NumPy, but this module for linear algebra."""
 
-    linalg = sys.modules[__name__]
+    linalg = _Linalg()
     arange = staticmethod(tf.range)  # of int32, as permutations are
 
     def __getattr__(self, name):
@@ -122,30 +128,9 @@ def _tensors(op, inputs):
     return _promoted([xs[n] if n in xs else _tensor(op, n, x, hint) for n, x in given.items()])
 
 
-def _sizes(op, kernel, operands):
-    """Letter -> static size or None, and the static shape of the batch."""
-    sizes, batch, batches = {}, tf.TensorShape([]), {}
-    for name, x in operands.items():
-        core = kernel.cores[name]
-        shape = x.shape.as_list()
-        if len(shape) < len(core):
-            raise ValueError(f"{op.name}: {name} has shape {x.shape}; at least {len(core)} dimensions are needed")
-        for letter, size in zip(core[::-1], shape[::-1], strict=False):
-            if sizes.get(letter) is None:
-                sizes[letter] = size
-            elif size not in (None, sizes[letter]):
-                raise ValueError(
-                    f"{op.name}: {name} has shape {x.shape}; dimension {letter} should be {sizes[letter]}, not {size}"
-                )
-        batches[name] = x.shape[: len(shape) - len(core)]
-        try:
-            batch = tf.broadcast_static_shape(batch, batches[name])
-        except ValueError:
-            shapes = ", ".join(f"{b} of {n}" for n, b in batches.items())
-            raise ValueError(f"{op.name}: the batch axes do not broadcast: {shapes}") from None
-    if "m" in sizes:
-        sizes["min"] = None if None in (sizes["m"], sizes["n"]) else min(sizes["m"], sizes["n"])
-    return sizes, batch
+def _shapes(op, kernel, operands, names):
+    """Static shapes, in one call of the kernel, of the operands and results named."""
+    return op.result_shapes(kernel, {n: tuple(x.shape.as_list()) for n, x in operands.items()}, names)
 
 
 def _run(op, kernel, run, operands):
@@ -163,7 +148,7 @@ def _run(op, kernel, run, operands):
             raise RuntimeError(f"{op.name}: a SavedModel cannot hold matkern's kernels; build it in this process")
         return on_arrays(*arrays)
 
-    sizes, batch = _sizes(op, kernel, operands)
+    shapes = _shapes(op, kernel, operands, kernel.outputs)
     dtype = _common_dtype(tensors)
     dtypes = {"": dtype, "real": dtype.real_dtype, "int": tf.int32}
     ys = tf.numpy_function(
@@ -172,7 +157,6 @@ def _run(op, kernel, run, operands):
         [dtypes[kernel.kinds[n]] for n in kernel.outputs],
         stateful=False,
     )
-    shapes = [batch + [sizes[c] for c in kernel.cores[n]] for n in kernel.outputs]
     return [tf.ensure_shape(y, shape) for y, shape in zip(ys, shapes, strict=True)]
 
 
@@ -230,7 +214,8 @@ def _pullback(op, operands, options):
     @tf.custom_gradient
     def function(*xs):
         def gradient(*gs):
-            if None in _sizes(op, op.pullback, taken)[0].values():
+            shapes = zip(taken, _shapes(op, op.pullback, taken, taken), strict=True)
+            if any(None in shape[len(shape) - len(op.pullback.cores[n]) :] for n, shape in shapes):
                 raise ValueError(
                     f"{op.name}: in a tf.function, a second derivative needs matrices of a known static size: give it "
                     "in an input_signature or by tf.ensure_shape"

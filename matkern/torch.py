@@ -27,7 +27,6 @@ tensor([[0.2500, 0.0000],
 
 import functools
 import inspect
-import sys
 
 import torch
 from torch._functorch import eager_transforms
@@ -45,10 +44,17 @@ _PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
 _library = torch.library.Library("matkern", "DEF")
 
 
+class _Linalg:
+    """This module for the formulas: what fails there has failed before, and raised an error if it should."""
+
+    def __getattr__(self, name):
+        return functools.partial(globals()[name], on_error="nan")
+
+
 class _Namespace:
     """NumPy's names for the formulas: torch, but this module for linear algebra."""
 
-    linalg = sys.modules[__name__]
+    linalg = _Linalg()
 
     def __getattr__(self, name):
         return getattr(torch, name)

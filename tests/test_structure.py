@@ -106,9 +106,42 @@ def test_every_family_has_an_operation():
     assert registered == {p.stem for p in (ROOT / "matkern" / "ops").glob("*.py")} - {"__init__", "algebra"}
 
 
+README = (ROOT / "README.md").read_text()
+PLAIN, *EXAMPLES = re.split(r"^##+ (?=autograd|PyTorch|JAX|TensorFlow|PyTensor|Dask|Speed)", README, flags=re.M)
+
+
+def run_examples(text, name):
+    test = doctest.DocTestParser().get_doctest(text, {}, name, None, 0)
+    results = doctest.DocTestRunner().run(test)
+    assert results.attempted >= 5 and results.failed == 0
+
+
 def test_readme():
-    results = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
-    assert results.attempted > 10 and results.failed == 0
+    run_examples(PLAIN, "README.md")
+
+
+@pytest.mark.parametrize("text", EXAMPLES[:-1], ids=lambda text: text.split("\n")[0])
+def test_readme_of_framework(text):
+    framework = re.search(r">>> import (\w+)", text)[1]
+    pytest.importorskip(framework, reason=f"{framework} is not installed")
+    code = "import sys, test_structure; test_structure.run_examples(sys.stdin.read(), 'README.md')"
+    run = subprocess.run(
+        [sys.executable, "-c", code], input=text, cwd=ROOT / "tests", capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_readme_s_table_of_transforms():
+    """What a cell names is in the tests of that framework."""
+    header, _, *rows = re.search(r"(?:^\|.*\n)+", PLAIN[PLAIN.index("## Frameworks") :], re.M)[0].splitlines()
+    frameworks = [cell.strip().lower() for cell in header.split("|")[2:-1]]
+    assert frameworks == ["autograd", "pytorch", "jax", "tensorflow", "pytensor"] and len(rows) > 10
+    for row in rows:
+        what, *cells = [cell.strip() for cell in row.split("|")[1:-1]]
+        for framework, cell in zip(frameworks, cells, strict=True):
+            tests = (ROOT / "tests" / f"test_{'torch' if framework == 'pytorch' else framework}.py").read_text()
+            for name in re.findall("`([^`]+)`", cell):
+                assert name.removesuffix("()") in tests, f"{what}: {framework} has no test of {name}"
 
 
 def test_the_checkout_does_not_shadow_the_installed_package():

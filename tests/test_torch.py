@@ -517,6 +517,17 @@ def test_errors():
         mt.lu_solve(a, torch.ones(2), a)
 
 
+def test_second_derivatives_of_what_failed_are_nan(rng):
+    a = torch.from_numpy(positive(rng, (2,), 3, "float64"))
+    a[1] = 0
+    a.requires_grad_()
+    for name in ("solve", "cholesky"):
+        inputs = (a, torch.eye(3)) if name == "solve" else (a,)
+        (g,) = torch.autograd.grad(getattr(mt, name)(*inputs, on_error="nan")[..., 0].sum(), a, create_graph=True)
+        (second,) = torch.autograd.grad(g.sum(), a)
+        assert second[0].isfinite().all() and second[1].isnan().all()
+
+
 def test_results_are_namedtuples(rng):
     a = torch.from_numpy(hermitian(rng, (), 3, "float64"))
     for x in (a, a.clone().requires_grad_()):

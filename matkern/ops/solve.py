@@ -151,7 +151,10 @@ def solve_jvp(lu, piv, x, a_dot, b_dot, *, trans="N", assume_a="gen"):
 
 def _matrix(xp, a, trans, assume_a):
     """op(A) as a whole matrix."""
-    return op_of(xp, tangent_of_hermitian(xp, a, "L") if assume_a == "pos" else a, trans)
+    if assume_a == "pos":  # by the factor, whose gradient is Hermitian, too, though only one triangle is read
+        factor = xp.linalg.cholesky(a)
+        a = matmul(xp, factor, adjoint(xp, factor))
+    return op_of(xp, a, trans)
 
 
 def vjp_formula(xp, a, x, x_bar, *, trans="N", assume_a="gen"):

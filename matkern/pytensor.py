@@ -60,11 +60,11 @@ class _Range:
 
 
 class _Linalg:
-    """This module for the formulas, with Hermitian gradients."""
+    """This module for the formulas, to which the gradient of what has no ``UPLO`` is Hermitian."""
 
     def __getattr__(self, name):
-        options = {"triangle": None} if "triangle" in OPS[name].options else {}
-        return functools.partial(globals()[name], **options)
+        hermitian = {"triangle": None} if "triangle" in OPS[name].options and "UPLO" not in OPS[name].options else {}
+        return functools.partial(globals()[name], **hermitian)
 
 
 class _Namespace:

@@ -3,6 +3,8 @@
 import concurrent.futures
 import functools
 import itertools
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -395,7 +397,12 @@ def test_training(rng):
     assert (weight @ weight.mT - want).abs().max() < 1e-4  # where an optimizer with its default tolerances ends
 
 
-class Solutions(torch.utils.data.Dataset):
+def test_workers_of_a_data_loader():
+    """Forked after kernels ran here; in a process where no other framework's threads are in the way of a fork."""
+    code = """
+import torch, matkern.torch as mt
+
+class Gradients(torch.utils.data.Dataset):
     def __len__(self):
         return 8
 
@@ -403,12 +410,11 @@ class Solutions(torch.utils.data.Dataset):
         a = torch.eye(64) + i
         return torch.autograd.grad(mt.solve(a.requires_grad_(), torch.ones(64, 64)).sum(), a)[0]
 
-
-def test_workers_of_a_data_loader():
-    """Forked after kernels ran here."""
-    want = torch.stack([Solutions()[i] for i in range(8)])
-    loader = torch.utils.data.DataLoader(Solutions(), batch_size=4, num_workers=2, multiprocessing_context="fork")
-    assert_near(torch.cat([*loader]), want)
+want = torch.stack([Gradients()[i] for i in range(8)])
+loader = torch.utils.data.DataLoader(Gradients(), batch_size=4, num_workers=2, multiprocessing_context="fork")
+assert torch.equal(torch.cat([*loader]), want)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=200)
 
 
 def test_threads_of_the_engine(rng):

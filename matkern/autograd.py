@@ -147,10 +147,7 @@ def _function(op):
 
     @functools.wraps(op.function)
     def function(*inputs, **options):
-        if len(inputs) != len(op.inputs):
-            raise TypeError(f"{op.name} takes {len(op.inputs)} inputs ({', '.join(op.inputs)}), got {len(inputs)}")
-        if options:
-            op.check_options(options)
+        inputs, options = op.arguments(inputs, options)
         if not any(map(isbox, inputs)):
             return op.returned(op.run_forward(inputs, options, op.outputs))
         if "UPLO" in op.options:
@@ -164,6 +161,7 @@ def _function(op):
         return results[0] if op.result is None else make_sequence(op.result._make, *results)
 
     parameters = inspect.signature(op.function).parameters.values()
+    function.__module__ = __name__  # where pickle finds it
     function.__signature__ = inspect.Signature([p for p in parameters if p.name != "out"])
     return function
 

@@ -201,11 +201,9 @@ def _function(op):
 
     @functools.wraps(op.function)
     def function(*inputs, **options):
-        if len(inputs) != len(op.inputs):
-            raise TypeError(f"{op.name} takes {len(op.inputs)} inputs ({', '.join(op.inputs)}), got {len(inputs)}")
+        inputs, options = op.arguments(inputs, options)
         if "on_error" in options:
             raise TypeError(f"{op.name}: under JAX what fails is NaN, there is no option 'on_error'")
-        op.check_options(options)
         if "gauge" in op.options:
             options.setdefault("gauge", "ignore")
         inputs = _promoted(op, [jnp.asarray(x) for x in inputs])
@@ -216,6 +214,7 @@ def _function(op):
         return results[0] if op.result is None else op.result(*results)
 
     parameters = inspect.signature(op.function).parameters.values()
+    function.__module__ = __name__  # where pickle finds it
     function.__signature__ = inspect.Signature([p for p in parameters if p.name not in ("out", "on_error")])
     return function
 

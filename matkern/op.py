@@ -180,6 +180,20 @@ class Op:
         results = [values[n] for n in self.outputs]
         return self.result(*results) if self.result else results[0]
 
+    def arguments(self, inputs, options):
+        """The inputs in order and the options of a call, in which inputs may be named; raise if they do not fit."""
+        if options:
+            named = {n: x for n, x in options.items() if n in self.inputs[len(inputs) :]}
+            inputs = (*inputs, *(named[n] for n in self.inputs if n in named))
+            options = {key: value for key, value in options.items() if key not in named}
+        if len(inputs) != len(self.inputs):
+            raise TypeError(
+                f"{self.name} takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), got {len(inputs)}"
+            )
+        if options:
+            self.check_options(options)
+        return inputs, options
+
     def check_options(self, options):
         """Raise TypeError or ValueError for an option that no kernel has, or a value that it does not take."""
         for key in options:
@@ -250,14 +264,12 @@ class _Call:
     """One forward pass: its inputs as arrays, plain vectors as columns, and what the kernels gave."""
 
     def __init__(self, op, inputs, options):
-        self.op, self.options = _find(op), options
-        op = self.op
-        if len(inputs) != len(op.inputs):
-            raise TypeError(f"{op.name} takes {len(op.inputs)} inputs ({', '.join(op.inputs)}), got {len(inputs)}")
-        op.check_options(options)
+        self.op = op = _find(op)
+        inputs, self.options = op.arguments(inputs, options)
         self.inputs = [_array(x) for x in inputs]
         self.vectors = op.vectors([x.ndim for x in self.inputs])
-        self.values = op.run_forward([self.column(n, x) for n, x in zip(op.inputs, self.inputs, strict=True)], options)
+        columns = [self.column(n, x) for n, x in zip(op.inputs, self.inputs, strict=True)]
+        self.values = op.run_forward(columns, self.options)
         self.outputs = {n: self.squeezed(n, self.values[n]) for n in op.outputs}
 
     def column(self, name, x):

@@ -362,9 +362,7 @@ def _function(op):
 
     @functools.wraps(op.function)
     def function(*inputs, **options):
-        if len(inputs) != len(op.inputs):
-            raise TypeError(f"{op.name} takes {len(op.inputs)} inputs ({', '.join(op.inputs)}), got {len(inputs)}")
-        op.check_options(options)
+        inputs, options = op.arguments(inputs, options)
         options.setdefault("on_error", "nan")
         if "triangle" in op.options:
             upper = options.get("upper", False) or options.get("UPLO", "L") == "U"
@@ -379,6 +377,7 @@ def _function(op):
 
     parameters = inspect.signature(op.function).parameters.values()
     parameters = [p.replace(default="nan") if p.name == "on_error" else p for p in parameters if p.name != "out"]
+    function.__module__ = __name__  # where pickle finds it
     function.__signature__ = inspect.Signature(parameters)
     return function
 

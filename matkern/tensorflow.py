@@ -249,12 +249,10 @@ def _function(op):
     @tf.autograph.experimental.do_not_convert
     @functools.wraps(op.function)
     def function(*inputs, **options):
-        if len(inputs) != len(op.inputs):
-            raise TypeError(f"{op.name} takes {len(op.inputs)} inputs ({', '.join(op.inputs)}), got {len(inputs)}")
         eager = tf.executing_eagerly()
         if options.get("on_error") is None:
             options["on_error"] = "raise" if eager else "nan"
-        op.check_options(options)
+        inputs, options = op.arguments(inputs, options)
         if "UPLO" in op.options:
             options.setdefault("triangle", options.get("UPLO", "L"))
         if "gauge" in op.options and not eager:
@@ -270,6 +268,7 @@ def _function(op):
     parameters = inspect.signature(op.function).parameters.values()
     # tf.function passes the defaults that it sees here, and that of on_error depends on the mode
     parameters = [p.replace(default=None) if p.name == "on_error" else p for p in parameters if p.name != "out"]
+    function.__module__ = __name__  # where pickle finds it
     function.__signature__ = inspect.Signature(parameters)
     return function
 

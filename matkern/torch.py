@@ -11,7 +11,8 @@ What works: ``backward``, ``torch.autograd.grad`` and dual numbers of ``torch.au
 ``jvp``, ``jacrev``, ``jacfwd``, ``hessian`` and ``vmap`` of ``torch.func``, nested; ``is_grads_batched`` and
 ``vectorize`` of ``torch.autograd``; ``torch.compile`` with ``fullgraph=True`` and with dynamic shapes, of functions of
 ``torch.func``, too; ``torch.export``. What does not: forward mode over forward mode over a gradient, and three forward
-modes (NotImplementedError).
+modes (NotImplementedError); ``torch.jit.trace`` (NotImplementedError); forward mode of a graph that is exported or
+compiled already, where PyTorch asks no operator for its tangents.
 
 In a compiled program a matrix that fails is NaN, unless ``on_error="raise"`` is given.
 
@@ -71,7 +72,7 @@ _xp = _Namespace()
 class _Map:
     """A kernel on tensors: ``run(arrays, wanted, options)`` gives the arrays that are named in `wanted`.
 
-    It is an operator of PyTorch, too, ``torch.ops.matkern.<name>``, without a derivative, for programs that are traced.
+    It is an operator of PyTorch, too, ``torch.ops.matkern.<name>``, for programs that are traced.
     """
 
     def __init__(self, op, name, kernel, operands, run):
@@ -135,17 +136,40 @@ def _pulled(formula, args, gs, needed):
     gs = {i: g for i, g in enumerate(gs) if g is not None}
     bars = [None] * len(args)
     if at and gs:
-        function = _of(formula, args, at, {i: g.shape for i, g in gs.items()})
-        results = torch.func.vjp(function, *[args[i] for i in at])[1](tuple(gs.values()))
-        for i, g in zip(at, results, strict=True):
+        function, xs = _of(formula, args, at, {i: g.shape for i, g in gs.items()}), [args[i] for i in at]
+        # where torch.func is not at work it stays out: it does not bear the hooks of saved tensors
+        through = _pullback_of if torch._C._are_functorch_transforms_active() else _pullback_of_engine
+        for i, g in zip(at, through(function, xs, [*gs.values()]), strict=True):
             bars[i] = g
     return bars
+
+
+def _pullback_of(function, xs, gs):
+    return torch.func.vjp(function, *xs)[1](tuple(gs))
+
+
+def _pullback_of_engine(function, xs, gs):
+    with torch.enable_grad():
+        xs = [x.view_as(x) if x.requires_grad else x.detach().requires_grad_() for x in xs]
+        pairs = [*zip(function(*xs), gs, strict=True)]
+    return _engine(pairs, xs)
+
+
+def _engine(pairs, xs):
+    """Cotangents of `xs`, from pairs of results and their cotangents, by autograd's engine."""
+    pairs = [(y, g) for y, g in pairs if g is not None and y.requires_grad]
+    if not pairs:
+        return [None] * len(xs)
+    ys, gs = zip(*pairs, strict=True)
+    return torch.autograd.grad(ys, xs, gs, create_graph=torch.is_grad_enabled(), allow_unused=True)
 
 
 def _without_tangent(x):
     """A tensor below the level of the forward mode that is being run."""
     level = torch._C._functorch.maybe_current_level()
-    return forward_ad.unpack_dual(x).primal if level is None else torch._C._functorch._unwrap_for_grad(x, level)
+    if level is None or not torch._C._functorch.is_functorch_wrapped_tensor(x):
+        return forward_ad.unpack_dual(x).primal
+    return torch._C._functorch._unwrap_for_grad(x, level)
 
 
 def _pushed(formula, args, ts, shapes):
@@ -268,6 +292,33 @@ def _derivative(run, formula, modes):
     return Derivative
 
 
+def _differentiate_operator(run, function, everything=None):
+    """Give an operator that is in somebody's graph the derivatives of the autograd.Function of the same map.
+
+    That one computes `everything`, or what is wanted.
+    """
+
+    def setup_context(ctx, inputs, keyword_only_inputs, output):
+        ctx.keywords = keyword_only_inputs
+        ctx.save_for_backward(*inputs)
+
+    def backward(ctx, gs):
+        options = dict(ctx.keywords)
+        wanted = tuple(options.pop("wanted"))
+        args = list(ctx.saved_tensors)
+        at = [i for i, x in enumerate(args) if x is not None and x.requires_grad]
+        with torch.enable_grad():
+            for i in at:
+                args[i] = args[i].view_as(args[i])
+            names = everything or wanted
+            ys = dict(zip(names, _apply(function, names, options, args), strict=True))
+        grads = _engine([(ys[n], g) for n, g in zip(wanted, gs, strict=True)], [args[i] for i in at])
+        bars = dict(zip(at, grads, strict=True))
+        return tuple(bars.get(i) for i in range(len(args)))
+
+    torch.library.register_autograd(run.operator, backward, setup_context=setup_context, lib=_library)
+
+
 def _traceable(op):
     """The operation as a function of tensors to a tuple of its outputs, which a compiler need not look into."""
     bars = tuple(f"{n}_bar" for n in op.differentiable_outputs)
@@ -346,14 +397,16 @@ def _traceable(op):
         def vmap(info, in_dims, wanted, options, *inputs):
             return forward.vmapped(functools.partial(Operation.apply, wanted, options), inputs, in_dims[2:])
 
+    _differentiate_operator(forward, Operation, kept)
+    _differentiate_operator(pullback, Pullback)
+    _differentiate_operator(pushforward, Pushforward)
     floats = [i for i, n in enumerate(op.inputs) if op.forward.kinds[n] != "int"]
     may_be_vectors = bool(op.vectors([1] * len(op.inputs)))
 
     def traceable(*inputs, **options):
-        if len(inputs) != len(op.inputs):
-            raise TypeError(f"{op.name} takes {len(op.inputs)} inputs ({', '.join(op.inputs)}), got {len(inputs)}")
-        if options:
-            op.check_options(options)
+        inputs, options = op.arguments(inputs, options)
+        if torch.jit.is_tracing():
+            raise NotImplementedError(f"{op.name}: torch.jit.trace would make it a constant; use torch.export")
         inputs = list(unwrap_dead_wrappers(inputs))
         for n, x in zip(op.inputs, inputs, strict=True):
             _check(op, n, x)
@@ -406,6 +459,7 @@ def _function(op):
         return outputs[0] if result is None else result(*outputs)
 
     parameters = inspect.signature(op.function).parameters.values()
+    function.__module__ = __name__  # where pickle finds it
     function.__signature__ = inspect.Signature([p for p in parameters if p.name != "out"])
     return function
 

@@ -4,8 +4,8 @@ import inspect
 import multiprocessing
 import pickle
 import re
-from pathlib import Path
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest

@@ -233,6 +233,17 @@ def test_empty(shape):
     assert jax.grad(lambda a: jnp.sum(mj.cholesky(a)))(a).shape == shape
 
 
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4), (4, 2)])
+def test_hessian_of_a_loss_of_one_output(rng, shape):
+    """Its cotangent has a batch that the others have not."""
+    a = normal(rng, shape, "float64")
+    for i in (1, 2):
+        loss = lambda a, i=i: jnp.sum(mj.lu(a)[i] ** 3)
+        want = jax.jacfwd(jax.jacfwd(loss))(a)
+        for got in (jax.hessian(loss)(a), jax.jacrev(jax.jacrev(loss))(a)):
+            assert_near(got, want, 1e4)
+
+
 def test_batches_broadcast_and_get_sums(rng):
     a, b = general(rng, (2, 1), 4, "float64"), normal(rng, (3, 4, 1), "float64")
     g = normal(rng, (2, 3, 4, 1), "float64")

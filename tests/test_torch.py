@@ -3,6 +3,7 @@
 import concurrent.futures
 import functools
 import itertools
+import pickle
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -365,16 +366,64 @@ def test_export(rng):
     assert {"matkern.solve.default", "matkern.cholesky.default"} <= {str(n.target) for n in program.graph.nodes}
     a, b = torch.cat([a, a]), torch.cat([b, b])
     assert_near(program.module()(a, b), log_prob(a, b))
+    a.requires_grad_()
+    assert_near(torch.autograd.grad(program.module()(a, b), a)[0], torch.autograd.grad(log_prob(a, b), a)[0])
 
 
 def test_graph_of_gradients(rng):
     """A tracer of real tensors sees operators, not constants."""
     a = torch.from_numpy(positive(rng, (), 3, "float64"))
     graph = torch.fx.experimental.proxy_tensor.make_fx(torch.func.grad(lambda a: mt.cholesky(a).sum()))(a)
-    assert_near(graph(2 * a), torch.func.grad(lambda a: torch.linalg.cholesky(a).sum())(2 * a))
+    want = torch.func.grad(lambda a: torch.linalg.cholesky(a).sum())
+    assert_near(graph(2 * a), want(2 * a))
+    second = torch.autograd.functional.jacobian(graph, a)
+    assert_near(second, torch.autograd.functional.jacobian(lambda a: want((a + a.mT) / 2), a), 1e3)
+    with pytest.raises(NotImplementedError, match="cholesky: .* would make it a constant"):
+        torch.jit.trace(mt.cholesky, a)
 
 
 # other places
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4), (4, 2)])
+def test_hessian_of_a_loss_of_one_output(rng, shape):
+    """Its cotangent has a batch that the others have not."""
+    a = torch.from_numpy(normal(rng, shape, "float64"))
+    for i in (1, 2):
+        loss = lambda a, lu=mt.lu, i=i: (lu(a)[i] ** 3).sum()
+        want = torch.autograd.functional.hessian(lambda a, loss=loss: loss(a, torch.linalg.lu), a)
+        assert_near(torch.func.hessian(loss)(a), want, 1e4)
+        assert_near(torch.func.jacrev(torch.func.jacrev(loss))(a), want, 1e4)
+
+
+@pytest.mark.parametrize("outer", ["reverse-mode", "forward-mode"])
+@pytest.mark.parametrize("name", ["solve", "cholesky", "lu_factor"])
+def test_vectorized_hessian(rng, name, outer):
+    a = torch.from_numpy(positive(rng, (), 3, "float64"))
+    inputs = {"solve": (torch.ones(3, 2, dtype=a.dtype),)}.get(name, ())
+    loss = lambda a: (getattr(mt, name)(a, *inputs)[0] ** 3).sum()
+    hessian = torch.autograd.functional.hessian(loss, a, vectorize=True, outer_jacobian_strategy=outer)
+    assert_near(hessian.detach(), torch.autograd.functional.hessian(loss, a), 1e3)
+
+
+def test_double_backward_under_hooks_of_saved_tensors(rng):
+    a = torch.from_numpy(positive(rng, (), 3, "float64")).requires_grad_()
+
+    def second(f):
+        (g,) = torch.autograd.grad((f(a, a @ a) ** 2).sum(), a, create_graph=True)
+        return torch.autograd.grad((g**2).sum(), a)[0]
+
+    with torch.autograd.graph.save_on_cpu():
+        assert_near(second(mt.solve), second(torch.linalg.solve), 1e4)
+
+
+def test_functions_pickle_and_take_inputs_by_name(rng):
+    a, b = tensors((general(rng, (), 3, "float64"), normal(rng, (3, 2), "float64")))
+    assert pickle.loads(pickle.dumps(mt.solve)) is mt.solve
+    assert_near(mt.solve(b=b, a=a), mt.solve(a, b))
+    assert_near(mt.solve(a, b=b, trans="T"), mt.solve(a, b, trans="T"))
+    with pytest.raises(TypeError, match=r"solve takes 2 inputs \(a, b\), got 1"):
+        mt.solve(b=b)
 
 
 def test_training(rng):

@@ -421,6 +421,8 @@ def _parts(xp, l, u):
 
 def _joined(xp, square, below, right):
     """A tall or a wide matrix from its square part and the rest."""
+    zero = sum(xp.sum(xp.zeros_like(x), axis=(-2, -1), keepdims=True) for x in (square, below, right))
+    square, below, right = square + zero, below + zero, right + zero  # concatenation does not broadcast batches
     corner = matmul(xp, below, right)  # it has no entries, as one of the two has none
     return xp.concatenate((xp.concatenate((square, below), -2), xp.concatenate((right, corner), -2)), -1)
 

@@ -137,8 +137,9 @@ def _pulled(formula, args, gs, needed):
     bars = [None] * len(args)
     if at and gs:
         function, xs = _of(formula, args, at, {i: g.shape for i, g in gs.items()}), [args[i] for i in at]
-        # where torch.func is not at work it stays out: it does not bear the hooks of saved tensors
-        through = _pullback_of if torch._C._are_functorch_transforms_active() else _pullback_of_engine
+        # in plain reverse mode torch.func stays out: it does not bear the hooks of saved tensors
+        plain = not torch._C._are_functorch_transforms_active() and forward_ad._current_level < 0
+        through = _pullback_of_engine if plain else _pullback_of
         for i, g in zip(at, through(function, xs, [*gs.values()]), strict=True):
             bars[i] = g
     return bars
@@ -150,7 +151,7 @@ def _pullback_of(function, xs, gs):
 
 def _pullback_of_engine(function, xs, gs):
     with torch.enable_grad():
-        xs = [x.view_as(x) if x.requires_grad else x.detach().requires_grad_() for x in xs]
+        xs = [x.view_as(x) for x in xs]
         pairs = [*zip(function(*xs), gs, strict=True)]
     return _engine(pairs, xs)
 

@@ -122,7 +122,7 @@ def test_readme():
 
 @pytest.mark.parametrize("text", EXAMPLES[:-1], ids=lambda text: text.split("\n")[0])
 def test_readme_of_framework(text):
-    framework = re.search(r">>> import (\w+)", text)[1]
+    framework = text.split("\n")[0].lower().replace("pytorch", "torch")
     pytest.importorskip(framework, reason=f"{framework} is not installed")
     code = "import sys, test_structure; test_structure.run_examples(sys.stdin.read(), 'README.md')"
     run = subprocess.run(
@@ -139,7 +139,7 @@ def test_readme_s_table_of_transforms():
     for row in rows:
         what, *cells = [cell.strip() for cell in row.split("|")[1:-1]]
         for framework, cell in zip(frameworks, cells, strict=True):
-            tests = (ROOT / "tests" / f"test_{'torch' if framework == 'pytorch' else framework}.py").read_text()
+            tests = (ROOT / "tests" / f"test_{framework.replace('pytorch', 'torch')}.py").read_text()
             for name in re.findall("`([^`]+)`", cell):
                 assert name.removesuffix("()") in tests, f"{what}: {framework} has no test of {name}"
 

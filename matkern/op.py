@@ -94,12 +94,15 @@ class Op:
         may = {n for n, core in self.forward.cores.items() if core[-1:] == ("k?",)}
         return may if any(n in may and ndim == 1 for n, ndim in zip(self.inputs, ndims, strict=True)) else set()
 
-    def run_forward(self, inputs, options, wanted=None):
-        """Name -> array for the inputs, and the outputs and what is kept or those of them that are in `wanted`."""
-        wanted = self.forward.outputs if wanted is None else wanted
+    def run_forward(self, inputs, options):
+        """Name -> array for the inputs, the outputs and what is kept."""
+        kept = self.forward.outputs
+        return dict(zip(self.inputs + kept, (*inputs, *self.run_wanted(inputs, options, kept)), strict=True))
+
+    def run_wanted(self, inputs, options, wanted):
+        """Those outputs and kept values that are in `wanted`, in the order of ``forward.outputs``."""
         results = self.forward(*inputs, wanted=wanted, **self._for(self.forward, options))
-        results = results if isinstance(results, tuple) else (results,)
-        return dict(zip((*self.forward.inputs, *wanted), (*inputs, *results), strict=True))
+        return results if isinstance(results, tuple) else (results,)
 
     def run_pullback(self, values, cotangents, options, wanted=None):
         """Input cotangents, in the order of ``pullback.outputs``, in the batch shape of everything together.

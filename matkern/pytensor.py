@@ -161,8 +161,7 @@ class Operation(_Kernel):
         return self.record.forward
 
     def run(self, values):
-        values = self.record.run_forward([values[n] for n in self.operands], dict(self.options), self.results)
-        return [values[n] for n in self.results]
+        return self.record.run_wanted([values[n] for n in self.operands], dict(self.options), self.results)
 
     def connection_pattern(self, node):
         record = self.record

@@ -31,7 +31,6 @@ import inspect
 
 import torch
 from torch._functorch import eager_transforms
-from torch._functorch.utils import unwrap_dead_wrappers
 from torch.autograd import forward_ad
 
 from .op import OPS, summed_to
@@ -40,7 +39,7 @@ __all__ = [*OPS]  # noqa: PLE0604 - the operations' names
 
 _FLOATS = frozenset((torch.float32, torch.float64, torch.complex64, torch.complex128))
 _INTEGERS = frozenset((torch.int32, torch.int64))
-_PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
+_PLAIN = frozenset((torch.Tensor, torch.nn.Parameter, type(None)))
 
 _library = torch.library.Library("matkern", "DEF")
 
@@ -86,7 +85,7 @@ class _Map:
         self.operator = getattr(torch.ops.matkern, name).default
 
     def __call__(self, tensors, wanted, options):
-        if not torch._C._len_torch_dispatch_stack() and all(x is None or type(x) in _PLAIN for x in tensors):
+        if not torch._C._len_torch_dispatch_stack() and {*map(type, tensors)} <= _PLAIN:
             return self.computed(tensors, wanted, options)
         return tuple(self.operator(*tensors, wanted=wanted, **options))
 
@@ -242,7 +241,7 @@ def _tracked(tensors):
     return (
         torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
-        or (torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors))
+        or (torch.is_grad_enabled() and True in [x.requires_grad for x in tensors if x is not None])
     )
 
 
@@ -332,8 +331,7 @@ def _traceable(op):
         return dict(zip(op.saved, args[:saved], strict=True)), dict(zip(names, args[saved:], strict=True))
 
     def run_forward(inputs, wanted, options):
-        values = op.run_forward(inputs, options, wanted)
-        return [values[n] for n in wanted]
+        return op.run_wanted(inputs, options, wanted)
 
     def run_pullback(args, wanted, options):
         return op.run_pullback(*split(args, op.differentiable_outputs), options, tuple([n[:-4] for n in wanted]))
@@ -402,15 +400,18 @@ def _traceable(op):
     _differentiate_operator(pullback, Pullback)
     _differentiate_operator(pushforward, Pushforward)
     floats = [i for i, n in enumerate(op.inputs) if op.forward.kinds[n] != "int"]
+    dtypes = [_INTEGERS if op.forward.kinds[n] == "int" else _FLOATS for n in op.inputs]
     may_be_vectors = bool(op.vectors([1] * len(op.inputs)))
 
     def traceable(*inputs, **options):
-        inputs, options = op.arguments(inputs, options)
-        if torch.jit.is_tracing():
+        if options or len(inputs) != len(op.inputs):
+            inputs, options = op.arguments(inputs, options)
+        if torch._C._is_tracing():
             raise NotImplementedError(f"{op.name}: torch.jit.trace would make it a constant; use torch.export")
-        inputs = list(unwrap_dead_wrappers(inputs))
-        for n, x in zip(op.inputs, inputs, strict=True):
-            _check(op, n, x)
+        for name, allowed, x in zip(op.inputs, dtypes, inputs, strict=True):
+            if not (isinstance(x, torch.Tensor) and x.is_cpu and x.layout is torch.strided and x.dtype in allowed):
+                _refuse(op, name, x)
+        inputs = [torch._C._functorch.unwrap_if_dead(x) for x in inputs]  # of a transform that has ended
         if len(floats) > 1:
             dtype = functools.reduce(torch.promote_types, [inputs[i].dtype for i in floats])
             for i in floats:
@@ -420,18 +421,18 @@ def _traceable(op):
             inputs = [x[..., None] if n in vectors else x for n, x in zip(op.inputs, inputs, strict=True)]
         if _tracked(inputs):
             values = dict(zip(kept, _apply(Operation, kept, options, inputs), strict=True))
+            outputs = tuple([values[n] for n in op.outputs])
         else:
-            values = dict(zip(op.outputs, forward(inputs, op.outputs, options), strict=True))
-        return tuple(values[n][..., 0] if n in vectors else values[n] for n in op.outputs)
+            outputs = forward(inputs, op.outputs, options)
+        if vectors:
+            outputs = tuple(y[..., 0] if n in vectors else y for n, y in zip(op.outputs, outputs, strict=True))
+        return outputs
 
     return traceable
 
 
-def _check(op, name, x):
-    """Raise TypeError or ValueError if an input is not what a kernel can read."""
-    allowed = _INTEGERS if op.forward.kinds[name] == "int" else _FLOATS
-    if isinstance(x, torch.Tensor) and x.is_cpu and x.layout is torch.strided and x.dtype in allowed:
-        return
+def _refuse(op, name, x):
+    """Raise TypeError or ValueError for an input that is not what a kernel can read."""
     what = f"{op.name}: {name}"
     if not isinstance(x, torch.Tensor):
         raise TypeError(f"{what} must be a torch.Tensor, got {type(x).__name__}; torch.as_tensor makes one of it")
@@ -439,7 +440,7 @@ def _check(op, name, x):
         raise TypeError(f"{what} has the layout {x.layout}; make it dense by {name}.to_dense()")
     if not x.is_cpu:
         raise ValueError(f"{what} is on the device {x.device}; matkern computes on the CPU: move it by {name}.cpu()")
-    if allowed is _INTEGERS:
+    if op.forward.kinds[name] == "int":
         raise TypeError(f"{what} has dtype {x.dtype}; integers are needed, as lu_factor returns them")
     remedy = "float32" if x.dtype.is_floating_point else "float64"
     raise TypeError(

@@ -7,6 +7,7 @@ that the batch layer (gufunc.pyx) has checked against INT_MAX, and become int he
 `ld` is the distance between rows, in elements.
 """
 
+from libc.limits cimport INT_MAX
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
@@ -15,7 +16,8 @@ from scipy.linalg.cython_blas cimport (
     sgemm, dgemm, cgemm, zgemm, ssymm, dsymm, chemm, zhemm, ssyr2k, dsyr2k, cher2k, zher2k,
     strmm, dtrmm, ctrmm, ztrmm, strsm, dtrsm, ctrsm, ztrsm, strsv, dtrsv, ctrsv, ztrsv)
 from scipy.linalg.cython_lapack cimport (
-    spotrf, dpotrf, cpotrf, zpotrf, sgetrf, dgetrf, cgetrf, zgetrf, ssyevd, dsyevd, cheevd, zheevd)
+    spotrf, dpotrf, cpotrf, zpotrf, sgetrf, dgetrf, cgetrf, zgetrf, ssyevd, dsyevd, cheevd, zheevd,
+    sgesdd, dgesdd, cgesdd, zgesdd)
 
 ctypedef float s
 ctypedef double d
@@ -575,4 +577,47 @@ cdef inline int heevd_columns(char job, char uplo, Py_ssize_t n, scalar *a, scal
         cheevd(&job, &uplo, &n_, a, &ld, <float*> w, work, &lwork, <float*> rwork, &lrwork, iwork, &liwork, &info)
     else:
         zheevd(&job, &uplo, &n_, a, &ld, <double*> w, work, &lwork, <double*> rwork, &lrwork, iwork, &liwork, &info)
+    return info
+
+
+cdef inline Py_ssize_t gesdd_lwork(Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """LAPACK's work of any dtype and job, with room for blocks of 32 columns."""
+    cdef Py_ssize_t small = min(m, n)
+    return 4 * small * small + 7 * small + 33 * (m + n) + 1
+
+
+cdef inline Py_ssize_t gesdd_lrwork(Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t small = min(m, n)
+    return max(5 * small * small + 7 * small, 2 * max(m, n) * small + 2 * small * small + small) + 1
+
+
+cdef inline Py_ssize_t gesdd_workspace(Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """Elements that cover LAPACK's work, rwork and iwork of any dtype; -1 if its integers cannot hold a size."""
+    if m * n > INT_MAX or gesdd_lrwork(m, n) > INT_MAX or gesdd_lwork(m, n) > INT_MAX:
+        return -1
+    return gesdd_lwork(m, n) + gesdd_lrwork(m, n) + 8 * min(m, n)
+
+
+cdef inline int gesdd(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *sigma, scalar *u, scalar *vh,
+                      scalar *work) noexcept nogil:
+    """A = U diag(sigma) Vh, thin: U is (m, min), sigma min reals, Vh (min, n); returns LAPACK's info. Overwrites A.
+
+    Values alone if u is NULL. By columns A is A^T = Vh^T diag(sigma) U^T, and Vh^T and U^T by columns are Vh and U.
+    """
+    cdef int m_ = <int> m, n_ = <int> n, lda = ld_(n), ldu = ld_(n), ldvt = ld_(min(m, n)), info = 0
+    cdef int lwork = <int> gesdd_lwork(m, n)
+    cdef scalar *rwork = work + lwork
+    cdef int *iwork = <int*> (rwork + gesdd_lrwork(m, n))
+    cdef char job = c'N' if u is NULL else c'S'
+    if m == 0 or n == 0:
+        return 0
+    if scalar is s:
+        sgesdd(&job, &n_, &m_, a, &lda, sigma, vh, &ldu, u, &ldvt, work, &lwork, iwork, &info)
+    elif scalar is d:
+        dgesdd(&job, &n_, &m_, a, &lda, sigma, vh, &ldu, u, &ldvt, work, &lwork, iwork, &info)
+    elif scalar is c:
+        cgesdd(&job, &n_, &m_, a, &lda, <float*> sigma, vh, &ldu, u, &ldvt, work, &lwork, <float*> rwork, iwork, &info)
+    else:
+        zgesdd(&job, &n_, &m_, a, &lda, <double*> sigma, vh, &ldu, u, &ldvt, work, &lwork, <double*> rwork, iwork,
+               &info)
     return info

@@ -4,9 +4,9 @@
 
 `Kernel` reads a signature with names, "lu(n,n), piv:int(n), x(n,k?), x_bar(n,k?) -> a_bar(n,n), b_bar(n,k?)",
 and from it checks and converts the operands, broadcasts their batch axes, allocates the outputs and runs
-the matrix function over the batch, whatever its strides, in parallel. `:real` is a real number in the
-precision of the others, `:int` a C int; `k?` is absent when one of its operands is a plain vector; `min` is
-the smaller of `m` and `n`. What ends in `_bar` or `_dot` is a cotangent or a tangent: it may be None, and takes
+the matrix function over the batch, whatever its strides, in parallel. `:real` and `:complex` are real and complex
+numbers in the precision of the others, `:int` a C int; a single number per matrix, `x:real()`, takes the precision of
+the others; `k?` is absent when one of its operands is a plain vector; `min` is the smaller of `m` and `n`. What ends in `_bar` or `_dot` is a cotangent or a tangent: it may be None, and takes
 the dtype of the rest.
 
 Each kernel is also one `numpy.ufunc` per combination of its options, for arrays that bring their own
@@ -81,11 +81,13 @@ cdef enum:
 cdef enum Kind:             # of an operand
     SCALAR
     REAL
+    COMPLEX
     INTEGER
 
 # An index of a dtype has bit 0 for double precision and bit 1 for complex, so that `|` promotes.
 cdef int[4] SCALAR_TYPES = [cnp.NPY_FLOAT, cnp.NPY_DOUBLE, cnp.NPY_CFLOAT, cnp.NPY_CDOUBLE]
-cdef int[4] REAL_TYPES = [cnp.NPY_FLOAT, cnp.NPY_DOUBLE, cnp.NPY_FLOAT, cnp.NPY_DOUBLE]
+
+KINDS = {"": SCALAR, "real": REAL, "complex": COMPLEX, "int": INTEGER}
 
 cdef struct Operand:
     Kind kind
@@ -125,14 +127,18 @@ cdef struct Batch:          # one call
 cdef int typenum(Kind kind, int dtype) noexcept nogil:
     if kind == INTEGER:
         return cnp.NPY_INT
-    return REAL_TYPES[dtype] if kind == REAL else SCALAR_TYPES[dtype]
+    return SCALAR_TYPES[dtype & 1 if kind == REAL else dtype | 2 if kind == COMPLEX else dtype]
+
+
+cdef bint is_complex(Kind kind, int dtype) noexcept nogil:
+    return kind == COMPLEX or (kind == SCALAR and dtype & 2)
 
 
 cdef Py_ssize_t itemsize(Kind kind, int dtype) noexcept nogil:
     cdef Py_ssize_t real = 8 if dtype & 1 else 4
     if kind == INTEGER:
         return sizeof(int)
-    return 2 * real if kind == SCALAR and dtype & 2 else real
+    return 2 * real if is_complex(kind, dtype) else real
 
 
 # ---- one matrix after the other
@@ -173,7 +179,7 @@ cdef void fill_nan(Kind kind, int dtype, Py_ssize_t size, char *out) noexcept no
     if kind == INTEGER:
         memset(out, 0, size * sizeof(int))
         return
-    count = 2 * size if kind == SCALAR and dtype & 2 else size
+    count = 2 * size if is_complex(kind, dtype) else size
     for i in range(count):
         if dtype & 1:
             (<double*> out)[i] = NAN
@@ -511,7 +517,7 @@ cdef class Kernel:
     cdef readonly int index             # for XLA
     cdef readonly dict options, failures
     cdef readonly dict cores            # operand -> its core's letters
-    cdef readonly dict kinds            # operand -> "int", "real", or "" for the dtype of the call
+    cdef readonly dict kinds            # operand -> a key of KINDS
     cdef dict indices, _gufuncs
     cdef tuple texts, defaults, letters
     cdef tuple followers                # which inputs are cotangents or tangents; empty if none is
@@ -526,7 +532,7 @@ cdef class Kernel:
         self.options, self.failures, self.optional = options or {}, failures or {}, optional
         self.indices = {key: {v: i for i, v in enumerate(values)} for key, values in self.options.items()}
         self.defaults = tuple([0] * len(self.options))
-        sides = [re.findall(r"(\w+)(?::(int|real))?\(([^)]*)\)", side) for side in signature.split("->")]
+        sides = [re.findall(r"(\w+)(?::(int|real|complex))?\(([^)]*)\)", side) for side in signature.split("->")]
         if (len(sides) != 2 or len(functions) != 4 or any(
                 ",".join(f"{o}{':' * bool(kind)}{kind}({core})" for o, kind, core in side) != text.replace(" ", "")
                 for side, text in zip(sides, signature.split("->")))):
@@ -564,7 +570,7 @@ cdef class Kernel:
             if "min" in letters:
                 loop.least, loop.m, loop.n = letters.index("min"), letters.index("m"), letters.index("n")
             for k, (operand, kind, core) in enumerate(operands):
-                loop.operand[k].kind = INTEGER if kind == "int" else REAL if kind == "real" else SCALAR
+                loop.operand[k].kind = KINDS[kind]
                 loop.operand[k].follows = k < loop.nin and follows[k]
                 core = [letters.index(c.rstrip("?")) for c in core.split(",") if c]
                 loop.operand[k].ndim = len(core)
@@ -748,6 +754,7 @@ cdef class Kernel:
     cdef int _dtype(self, list arrays) except -1:
         """The index of the dtype that these operands call for together."""
         cdef int k, index, dtype = 0
+        cdef const Operand *operand
         for k, array in enumerate(arrays):
             if array is None:
                 if not self.loops[0].operand[k].follows:
@@ -758,11 +765,13 @@ cdef class Kernel:
                 raise TypeError(f"{self.name}: {self.inputs[k]} has dtype {array.dtype}; " + (
                     "integers are needed" if self.loops[0].operand[k].kind == INTEGER
                     else "float32, float64, complex64, complex128 and integers are supported"))
-            if self.loops[0].operand[k].follows or self.loops[0].operand[k].kind == INTEGER:
+            operand = &self.loops[0].operand[k]
+            if operand.follows or operand.kind == INTEGER:
                 continue
-            if self.loops[0].operand[k].kind == REAL and index & 2:
+            if operand.kind == REAL and index & 2:
                 raise TypeError(f"{self.name}: {self.inputs[k]} must be real, got dtype {array.dtype}")
-            dtype |= index
+            if operand.kind == SCALAR or operand.ndim:
+                dtype |= index if operand.kind == SCALAR else index & 1
         return dtype
 
     cdef int _dimensions(self, const Loop *loop, list arrays, Py_ssize_t *n, bint *vector) except -1:

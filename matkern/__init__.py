@@ -23,7 +23,8 @@ from .blas import cython_modules
 
 with cython_modules():
     from .config import get_num_threads, set_num_threads, show_config
-    from .op import OPS, jacobian, jvp, vjp
+    from .jacobian import jacobian
+    from .op import OPS, jvp, vjp
     from .ops.cholesky import cholesky, cholesky_jvp, cholesky_vjp
     from .ops.eigh import eigh, eigh_jvp, eigh_vjp, eigvalsh, eigvalsh_jvp, eigvalsh_vjp
     from .ops.lu import (

@@ -21,7 +21,7 @@ from autograd.extend import defjvp_argnums, defvjp_argnums, primitive, vspace
 from autograd.tracer import isbox
 from autograd.util import subvals
 
-from .op import OPS, summed_to
+from .op import OPS, as_array, functions, summed_to
 
 __all__ = [*OPS, "install", "uninstall"]  # noqa: PLE0604 - the operations' names
 
@@ -148,18 +148,16 @@ def _function(op):
     @functools.wraps(op.function)
     def function(*inputs, **options):
         inputs, options = op.arguments(inputs, options)
+        inputs = [x if isinstance(x, anp.numpy_boxes.ArrayBox) else as_array(x) for x in inputs]
+        inputs, options, finish = op.arranged(anp, inputs, options)
         if not any(map(isbox, inputs)):
             results = op.run_wanted(inputs, options, op.outputs)
-            return results[0] if op.result is None else op.result(*results)
+            return op.returned(finish(dict(zip(op.outputs, results, strict=True))))
         if "UPLO" in op.options:
             options.setdefault("triangle", options.get("UPLO", "L"))
-        inputs = [x if isinstance(x, anp.numpy_boxes.ArrayBox) else np.asarray(x) for x in inputs]
-        vectors = op.vectors([x.ndim for x in inputs])
-        inputs = [x[..., None] if name in vectors else x for name, x in zip(op.inputs, inputs, strict=True)]
         ans = forward(*inputs, **options)
-        results = [ans[kept.index(name)] for name in op.outputs]
-        results = [y[..., 0] if name in vectors else y for name, y in zip(op.outputs, results, strict=True)]
-        return results[0] if op.result is None else make_sequence(op.result._make, *results)
+        results = finish({name: ans[kept.index(name)] for name in op.outputs})
+        return make_sequence(op.result._make, *results.values()) if op.result else op.returned(results)
 
     parameters = inspect.signature(op.function).parameters.values()
     function.__module__ = __name__  # where pickle finds it
@@ -170,7 +168,7 @@ def _function(op):
 for _op in OPS.values():
     if _op.result is not None:
         _register(_op.result)
-    globals()[_op.name] = _function(_op)
+globals().update(functions(_function))
 
 
 # What install() replaced: the functions under autograd.numpy.linalg, and the rules of autograd's primitives.

@@ -22,7 +22,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from . import __version__
 from .kernels.xla import handler
-from .op import OPS, summed_to
+from .op import OPS, functions, summed_to
 
 __all__ = [*OPS]  # noqa: PLE0604 - the operations' names
 
@@ -72,7 +72,7 @@ class _Map:
     def shapes(self, *operands, names, wanted, options):
         shapes = self.op.result_shapes(self.kernel, dict(zip(names, (x.shape for x in operands), strict=True)), wanted)
         like = next(x for n, x in zip(names, operands, strict=True) if not self.kinds[n])
-        dtypes = {"": like.dtype, "real": np.zeros((), like.dtype).real.dtype, "int": np.dtype(np.int32)}
+        dtypes = _dtypes(like.dtype)
         # updates, to keep what the operand says of the manual axes of `shard_map`
         whole = [NamedSharding(like.sharding.mesh, PartitionSpec(*[None] * len(shape))) for shape in shapes]
         return [
@@ -207,11 +207,8 @@ def _function(op):
         if "gauge" in op.options:
             options.setdefault("gauge", "ignore")
         inputs = _promoted(op, [jnp.asarray(x) for x in inputs])
-        vectors = op.vectors([x.ndim for x in inputs])
-        inputs = {n: x[..., None] if n in vectors else x for n, x in zip(op.inputs, inputs, strict=True)}
-        results = forward(inputs, op.outputs, options)
-        results = [y[..., 0] if n in vectors else y for n, y in results.items()]
-        return results[0] if op.result is None else op.result(*results)
+        inputs, options, finish = op.arranged(jnp, inputs, options)
+        return op.returned(finish(forward(dict(zip(op.inputs, inputs, strict=True)), op.outputs, options)))
 
     parameters = inspect.signature(op.function).parameters.values()
     function.__module__ = __name__  # where pickle finds it
@@ -227,13 +224,21 @@ def _promoted(op, inputs):
     for name, x in zip(op.inputs, inputs, strict=True):
         if kinds[name] == "int" and x.dtype.kind not in "iu":
             raise TypeError(f"{op.name}: {name} has dtype {x.dtype}; integers are needed")
+        if kinds[name] == "real" and x.dtype.kind == "c":
+            raise TypeError(f"{op.name}: {name} must be real, got dtype {x.dtype}")
         if not kinds[name] and np.dtype(dtype) not in DTYPES:
             raise TypeError(
                 f"{op.name}: {name} has dtype {x.dtype}; float32, float64, complex64 and complex128 are supported: "
                 "convert it with .astype(jnp.float32)"
             )
-    return [x.astype(jnp.int32 if kinds[n] == "int" else dtype) for n, x in zip(op.inputs, inputs, strict=True)]
+    dtypes = _dtypes(dtype)
+    return [x.astype(dtypes[kinds[n]]) for n, x in zip(op.inputs, inputs, strict=True)]
 
 
-for _op in OPS.values():
-    globals()[_op.name] = _function(_op)
+def _dtypes(dtype):
+    """The dtype of an operand by its kind, in a call of this dtype."""
+    real = np.zeros((), dtype).real.dtype
+    return {"": np.dtype(dtype), "real": real, "complex": np.result_type(real, np.complex64), "int": np.dtype(np.int32)}
+
+
+globals().update(functions(_function))

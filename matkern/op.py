@@ -1,21 +1,67 @@
-"""One record per operation, and what follows from the records: `OPS`, `vjp`, `jvp`, `jacobian`.
+"""One record per operation, and what follows from the records: `OPS`, `vjp`, `jvp`.
 
 A record's three kernels name their operands, and the names say the rest: what a pullback takes besides
 cotangents (`..._bar`) is what it needs saved of the forward pass, an output of the forward kernel that the
 operation does not return is kept for that, and what has no `..._bar` or `..._dot` has no derivative.
 """
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 
 import numpy as np
 
 from .kernels.gufunc import is_dask
 
-__all__ = ["OPS", "Op", "jacobian", "jvp", "vjp"]
+__all__ = ["OPS", "Op", "jvp", "vjp"]
+
+
+@dataclass(frozen=True)
+class View:
+    """How a kernel sees an array of the function's: by other axes at the end.
+
+    Attributes
+    ----------
+    there, back : callable
+        ``there(xp, x)`` from the function's array to the kernel's, in any namespace, ``back(xp, x)`` from the kernel's.
+        Both leave additional axes in front alone.
+    core : callable
+        From the shape of the kernel's core to that of the axes of the function's array which it stands for.
+    """
+
+    there: Callable
+    back: Callable
+    core: Callable
+
+
+COLUMN = View(lambda xp, x: x[..., None], lambda xp, x: x[..., 0], lambda core: core[:-1])
+ROW = View(lambda xp, x: x[..., None, :], lambda xp, x: x[..., 0, :], lambda core: core[1:])
+
+
+class Layout:
+    """How the inputs and options of a function become those of its kernels.
+
+    This one makes a column of what may be a vector, the right-hand sides of a system, if it is 1-D.
+    """
+
+    options = ()
+    """Names of the function's options that the kernels do not have."""
+
+    def numbers(self, options):
+        """Kernel input -> number, for those that the function takes as options."""
+        return {}
+
+    def views(self, op, ndims, options):
+        """The kernels' options, and a view for each operand that needs one, from the numbers of the inputs' axes."""
+        may = [n for n, core in op.forward.cores.items() if core[-1:] == ("k?",)]
+        vector = any(n in may and ndim == 1 for n, ndim in zip(op.inputs, ndims, strict=True))
+        return options, dict.fromkeys(may, COLUMN) if vector else {}
+
+
+COLUMNS = Layout()
 
 
 @dataclass(frozen=True)
@@ -42,6 +88,14 @@ class Op:
         The namedtuple of the outputs, if there are several.
     holomorphic : callable, optional
         ``holomorphic(name, options)``: whether the outputs are holomorphic functions of this complex input.
+    defaults : dict, optional
+        Inputs at the end that may be left out or None, with the number that then stands for them.
+    layout : Layout, optional
+        For a function whose arrays or options are not those of the kernels.
+    default_variant : dict, optional
+        An option that selects a record, and its value that selects this one.
+    variant_of : tuple, optional
+        ``(name, option, value)`` of the operation and its option that selects this record, which is not public itself.
     """
 
     name: str
@@ -54,9 +108,20 @@ class Op:
     outputs: tuple
     result: type | None = None
     holomorphic: Callable = lambda name, options: True
+    defaults: dict = field(default_factory=dict)
+    layout: Layout = COLUMNS
+    default_variant: dict = field(default_factory=dict)
+    variant_of: tuple | None = None
+    variants: dict = field(init=False)  # option -> value -> record
 
     def __post_init__(self):
-        OPS[self.name] = self
+        object.__setattr__(self, "variants", {key: {value: self} for key, value in self.default_variant.items()})
+        RECORDS[self.name] = self
+        if self.variant_of is None:
+            OPS[self.name] = self
+        else:
+            name, option, value = self.variant_of
+            OPS[name].variants[option][value] = self
 
     @cached_property
     def inputs(self):
@@ -85,14 +150,39 @@ class Op:
         """Option -> its values, the default first; those of the derivatives included."""
         return self.forward.options | self.pullback.options | self.pushforward.options
 
-    def vectors(self, ndims):
-        """Names of the inputs and outputs that are vectors if the inputs have these numbers of dimensions.
+    @cached_property
+    def plain(self):
+        """Whether the function's arrays and options always are the kernels'."""
+        return self.layout is COLUMNS and not any(core[-1:] == ("k?",) for core in self.forward.cores.values())
 
-        What may be a vector, the right-hand sides of a system, is one only if it is 1-D. The kernels' callers make it
-        a column.
+    def arranged(self, xp, inputs, options):
+        """The kernels' inputs and options from the function's, and a map from the kernels' outputs to the function's.
+
+        What is kept for the derivatives may be left out of the outputs, or be among them.
         """
-        may = {n for n, core in self.forward.cores.items() if core[-1:] == ("k?",)}
-        return may if any(n in may and ndim == 1 for n, ndim in zip(self.inputs, ndims, strict=True)) else set()
+        if self.plain:
+            return inputs, options, lambda outputs: outputs
+        options, views = self.layout.views(self, [x.ndim for x in inputs], options)
+        inputs = [views[n].there(xp, x) if n in views else x for n, x in zip(self.inputs, inputs, strict=True)]
+
+        def finish(outputs):
+            return {n: views[n].back(xp, y) if n in views else y for n, y in outputs.items()}
+
+        return inputs, options, finish
+
+    def variant(self, options):
+        """The record that the options select, and the options without those that did."""
+        chosen = self
+        for key, records in self.variants.items():
+            if key in options:
+                value = options[key]
+                if not isinstance(value, str | bool | None) or value not in records:
+                    raise ValueError(
+                        f"{self.name}: {key} must be one of {', '.join(map(repr, records))}, got {value!r}"
+                    )
+                chosen = records[value]
+                options = {k: v for k, v in options.items() if k != key}
+        return chosen, options
 
     def run_forward(self, inputs, options):
         """Name -> array for the inputs, the outputs and what is kept."""
@@ -184,24 +274,31 @@ class Op:
         return self.result(*results) if self.result else results[0]
 
     def arguments(self, inputs, options):
-        """The inputs in order and the options of a call, in which inputs may be named; raise if they do not fit."""
+        """The kernels' inputs, in order, and the options of a call of the function; raise if they do not fit.
+
+        Inputs may be named; what is left out is a number.
+        """
         if options:
             named = {n: x for n, x in options.items() if n in self.inputs[len(inputs) :]}
             inputs = (*inputs, *(named[n] for n in self.inputs if n in named))
             options = {key: value for key, value in options.items() if key not in named}
-        if len(inputs) != len(self.inputs):
-            raise TypeError(
-                f"{self.name} takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), got {len(inputs)}"
-            )
         if options:
             self.check_options(options)
+        numbers = self.defaults | self.layout.numbers(options)
+        if numbers:
+            given = dict(zip(self.inputs, inputs, strict=False)) if len(inputs) <= len(self.inputs) else {}
+            given |= {n: x for n, x in numbers.items() if given.get(n) is None}
+            inputs = tuple(given[n] for n in self.inputs if n in given)
+        if len(inputs) != len(self.inputs):
+            needed = [n for n in self.inputs if n not in numbers]
+            raise TypeError(f"{self.name} takes {len(needed)} inputs ({', '.join(needed)}), got {len(inputs)}")
         return inputs, options
 
     def check_options(self, options):
         """Raise TypeError or ValueError for an option that no kernel has, or a value that it does not take."""
         for key in options:
-            if key not in self.options and key != "on_error":
-                known = ", ".join([*self.options, "on_error"])
+            if key not in self.options and key not in self.layout.options and key != "on_error":
+                known = ", ".join([*self.options, *self.layout.options, "on_error"])
                 raise TypeError(f"{self.name} has no option {key!r}; it has {known}")
         for kernel in (self.forward, self.pullback, self.pushforward):
             kernel.check_options(self._for(kernel, options))
@@ -221,6 +318,24 @@ def _parameters(formula):
 
 OPS: dict[str, Op] = {}
 """Every operation by its name."""
+
+RECORDS: dict[str, Op] = {}
+"""Every record by its name: the operations, and the variants of them that an option selects."""
+
+
+def functions(make):
+    """Name -> ``make(record)`` for every record; that of an operation with variants calls the one that is selected."""
+    made = {name: make(op) for name, op in RECORDS.items()}
+
+    def selecting(op):
+        @functools.wraps(made[op.name])
+        def function(*inputs, **options):
+            chosen, options = op.variant(options)
+            return made[chosen.name](*inputs, **options)
+
+        return function
+
+    return made | {name: selecting(op) for name, op in OPS.items() if op.variants}
 
 
 def _find(op):
@@ -242,7 +357,7 @@ def summed_to(g, shape, extra_ndim=0):
     return g.sum(axis=tuple(axes)).reshape(g.shape[:extra_ndim] + shape) if axes else g
 
 
-def _array(x):
+def as_array(x):
     """A Dask array as it is, anything else as NumPy's."""
     if not is_dask(x):
         return np.asarray(x)
@@ -263,30 +378,37 @@ def of_kind(g, dtype):
     return np.ascontiguousarray(g, dtype=dtype if dtype.isnative else dtype.newbyteorder("="))
 
 
-class _Call:
-    """One forward pass: its inputs as arrays, plain vectors as columns, and what the kernels gave."""
+class Call:
+    """One forward pass: the inputs as arrays, what the kernels make of them, and views between the two."""
 
     def __init__(self, op, inputs, options):
-        self.op = op = _find(op)
-        inputs, self.options = op.arguments(inputs, options)
-        self.inputs = [_array(x) for x in inputs]
-        self.vectors = op.vectors([x.ndim for x in self.inputs])
-        columns = [self.column(n, x) for n, x in zip(op.inputs, self.inputs, strict=True)]
-        self.values = op.run_forward(columns, self.options)
-        self.outputs = {n: self.squeezed(n, self.values[n]) for n in op.outputs}
+        self.op, options = _find(op).variant(options)
+        op = self.op
+        self.given = len(inputs) + len([n for n in op.inputs[len(inputs) :] if n in options])
+        inputs, options = op.arguments(inputs, options)
+        self.inputs = [as_array(x) for x in inputs]
+        self.options, self.views = op.layout.views(op, [x.ndim for x in self.inputs], options)
+        self.columns = [self.there(n, x) for n, x in zip(op.inputs, self.inputs, strict=True)]
+        self.values = op.run_forward(self.columns, self.options)
+        self.outputs = {n: self.back(n, self.values[n]) for n in op.outputs}
+        # the batch axes of all inputs together
+        self.batch = max((self.values[n].shape[: self.values[n].ndim - self.core_ndim(n)] for n in op.outputs), key=len)
 
-    def column(self, name, x):
-        return x[..., None] if name in self.vectors else x
+    def there(self, name, x):
+        return self.views[name].there(np, x) if name in self.views else x
 
-    def squeezed(self, name, x):
-        return x[..., 0] if name in self.vectors else x
+    def back(self, name, x):
+        return self.views[name].back(np, x) if name in self.views else x
+
+    def core_ndim(self, name):
+        return len(self.op.forward.cores[name])
 
     def result(self):
         return self.op.returned(self.outputs)
 
     def like(self, what, name, g, x):
-        """A cotangent or tangent `g` of the array `x` as an array in x's shape with extra leading axes."""
-        g = _array(g)
+        """A cotangent or tangent `g` of the function's array `x` as the kernel's, with any extra leading axes."""
+        g = as_array(g)
         if g.dtype.kind not in "biufc":
             raise TypeError(f"{self.op.name}: the {what} of {name} has dtype {g.dtype}; numbers are needed")
         try:
@@ -298,43 +420,35 @@ class _Call:
                 f"{self.op.name}: the {what} of {name} has shape {g.shape}, which does not broadcast to "
                 f"(..., {', '.join(map(str, x.shape))})"
             )
-        return self.column(name, np.broadcast_to(g, shape))
+        return self.there(name, np.broadcast_to(g, shape))
 
-    def pullback(self, cotangents, wanted=None):
+    def pullback(self, cotangents, wanted):
         """Input name -> cotangent in the input's shape and dtype, with the cotangents' extra leading axes."""
         op = self.op
         given = {n: None if g is None else self.like("cotangent", n, g, self.outputs[n]) for n, g in cotangents.items()}
-        wanted = op.differentiable_inputs if wanted is None else wanted
-        results = op.run_pullback(self.values, given, self.options, wanted)
-        batch = max(self.outputs[n].ndim - self.core_ndim(n) for n in op.outputs)
         bars = {}
-        for n, result in zip(wanted, results, strict=True):
-            g, x = self.squeezed(n, result), self.inputs[op.inputs.index(n)]
-            bars[n] = of_kind(summed_to(g, x.shape, g.ndim - batch - self.core_ndim(n)), x.dtype)
+        for n, result in zip(wanted, op.run_pullback(self.values, given, self.options, wanted), strict=True):
+            i = op.inputs.index(n)
+            g = summed_to(result, self.columns[i].shape, result.ndim - len(self.batch) - self.core_ndim(n))
+            bars[n] = of_kind(self.back(n, g), self.inputs[i].dtype)
         return bars
-
-    def core_ndim(self, name):
-        return len(self.op.forward.cores[name]) - (name in self.vectors)
 
     def pushforward(self, tangents):
         """Output name -> tangent; zeros where the output has no derivative."""
         op = self.op
-        given = {
-            n: None if t is None else self.like("tangent", n, t, x)
-            for n, t, x in zip(op.inputs, tangents, self.inputs, strict=True)
-        }
-        for n in op.inputs:
-            if given[n] is not None and n not in op.differentiable_inputs:
+        given = {}
+        for n, tangent, x, column in zip(op.inputs, tangents, self.inputs, self.columns, strict=True):
+            if tangent is None:
+                continue
+            if n not in op.differentiable_inputs:
                 raise ValueError(f"{op.name}: {n} has no derivative: its tangent must be None")
-        # extra axes go before the batch of the outputs, which may have more axes than the input's own
-        batch = max(self.outputs[n].ndim - self.core_ndim(n) for n in op.outputs)
-        for n, x in zip(op.inputs, self.inputs, strict=True):
-            if given[n] is not None:
-                extra = given[n].ndim - self.column(n, x).ndim
-                missing = batch - (x.ndim - self.core_ndim(n))
-                given[n] = given[n][(slice(None),) * extra + (None,) * (missing if extra else 0)]
+            t = self.like("tangent", n, tangent, x)
+            # extra axes go before the batch of the outputs, which may have more axes than the input's own
+            extra = t.ndim - column.ndim
+            missing = len(self.batch) - (column.ndim - self.core_ndim(n))
+            given[n] = t[(slice(None),) * extra + (None,) * (missing if extra else 0)]
         results = op.run_pushforward(self.values, given, self.options)
-        dots = {n: self.squeezed(n, y) for n, y in zip(op.differentiable_outputs, results, strict=True)}
+        dots = {n: self.back(n, y) for n, y in zip(op.differentiable_outputs, results, strict=True)}
         n, y = next(iter(dots.items()))
         extra = y.shape[: y.ndim - self.outputs[n].ndim]
         zeros = {n: self.zeros(extra, y) for n, y in self.outputs.items() if n not in dots}
@@ -395,8 +509,9 @@ def vjp(op, /, *inputs, **options):
     >>> np.round(b_bar, 12)          # the first row of the inverse
     array([ 0.6, -0.2])
     """
-    call = _Call(op, inputs, options)
+    call = Call(op, inputs, options)
     names = call.op.outputs
+    wanted = tuple(n for n in call.op.inputs[: call.given] if n in call.op.differentiable_inputs)
 
     def pullback(cotangents):
         if len(names) == 1:
@@ -409,8 +524,8 @@ def vjp(op, /, *inputs, **options):
         for n, g in zip(names, cotangents, strict=True):
             if g is not None and n not in call.op.differentiable_outputs:
                 raise ValueError(f"{call.op.name}: {n} has no derivative: its cotangent must be None")
-        bars = call.pullback(dict(zip(names, cotangents, strict=True)))
-        return tuple(bars.get(n) for n in call.op.inputs)
+        bars = call.pullback(dict(zip(names, cotangents, strict=True)), wanted)
+        return tuple(bars.get(n) for n in call.op.inputs[: call.given])
 
     return call.result(), pullback
 
@@ -455,140 +570,6 @@ def jvp(op, inputs, tangents, /, **options):
             raise TypeError(f"jvp: {what} must be a tuple or a list, got {type(given).__name__}")
     if len(tangents) != len(inputs):
         raise ValueError(f"jvp: {len(inputs)} inputs need as many tangents, got {len(tangents)}")
-    call = _Call(op, inputs, options)
+    call = Call(op, inputs, options)
+    tangents = [*tangents, *[None] * (len(call.op.inputs) - len(tangents))]
     return call.result(), call.op.returned(call.pushforward(tangents))
-
-
-def jacobian(op, /, *inputs, argnum=0, data_ndim=None, **options):
-    """Compute the Jacobian of an operation with respect to one of its inputs.
-
-    Parameters
-    ----------
-    op : str or callable
-        A name in `OPS`, or matkern's function of that name.
-    *inputs : array_like
-        The operation's inputs, with any batch axes.
-    argnum : int, optional
-        Which input to differentiate with respect to.
-    data_ndim : int, optional
-        How many leading batch axes are data: each of their entries is a function of its own. The remaining
-        batch axes are differentiated along with the matrices. None: all batch axes are data; 0: the whole
-        Jacobian, which is block-diagonal in the batch.
-    **options
-        As for `vjp`.
-
-    Returns
-    -------
-    ndarray or namedtuple of ndarrays
-        One Jacobian for each output, of shape data axes + the output's other axes + the input's other axes;
-        None for an output without a derivative. An input that broadcasts over data axes has its own
-        Jacobian for each of their entries.
-
-    Raises
-    ------
-    ValueError
-        If the inputs are complex and the operation is not holomorphic, and as `vjp`.
-    TypeError, numpy.linalg.LinAlgError
-        As `vjp`.
-
-    Notes
-    -----
-    One pass of the pushforward with as many tangents as the input has entries, or of the pullback with as many
-    cotangents as the outputs have, whichever is fewer. A Hermitian or triangular input is read as in the
-    operation's gradient: a change of either of a Hermitian matrix's two mirrored entries counts half.
-
-    Examples
-    --------
-    >>> import numpy as np, matkern as mk
-    >>> A, b = np.array([[[2.0, 1.0], [1.0, 3.0]]] * 4), np.ones((4, 2, 1))
-    >>> mk.jacobian("solve", A, b, argnum=1).shape       # a batch of 4: x is (2, 1), b is (2, 1)
-    (4, 2, 1, 2, 1)
-    >>> mk.jacobian("solve", A, b, argnum=1, data_ndim=0).shape
-    (4, 2, 1, 4, 2, 1)
-    """
-    if any(map(is_dask, inputs)):
-        raise TypeError("jacobian takes no Dask arrays: map it over their chunks with dask.array.map_blocks")
-    call = _Call(op, inputs, options)
-    op = call.op
-    if isinstance(argnum, bool) or not isinstance(argnum, int | np.integer) or not -len(inputs) <= argnum < len(inputs):
-        raise ValueError(f"{op.name}: argnum must be an integer from 0 to {len(inputs) - 1}, got {argnum!r}")
-    name, x = op.inputs[argnum], call.inputs[argnum]
-    if name not in op.differentiable_inputs:
-        raise ValueError(f"{op.name}: {name} has no derivative")
-    if x.dtype.kind == "c" and not op.holomorphic(name, options):
-        raise ValueError(
-            f"{op.name} is not a holomorphic function of a complex {name}, so it has no complex Jacobian; take jvp or "
-            "vjp along the real and the imaginary directions"
-        )
-    core_in = x.shape[x.ndim - call.core_ndim(name) :]
-    cores_out = {n: y.shape[y.ndim - call.core_ndim(n) :] for n, y in call.outputs.items()}
-    batch = max((y.shape[: y.ndim - len(cores_out[n])] for n, y in call.outputs.items()), key=len)
-    if data_ndim is None:
-        data_ndim = len(batch)
-    if isinstance(data_ndim, bool) or not isinstance(data_ndim, int | np.integer) or not 0 <= data_ndim <= len(batch):
-        raise ValueError(f"{op.name}: data_ndim must be an integer from 0 to {len(batch)}, got {data_ndim!r}")
-
-    size_in = int(np.prod(core_in, dtype=int))
-    names = op.differentiable_outputs
-    size_out = sum(int(np.prod(cores_out[n], dtype=int)) for n in names)
-    if size_out < size_in and not any(call.outputs[n].dtype.kind != x.dtype.kind for n in names):
-        blocks = _by_cotangents(call, name, cores_out, core_in, batch)
-    else:
-        blocks = _by_tangents(call, name, cores_out, core_in, batch)
-    blocks = {
-        n: _spread(j, batch, data_ndim, x.shape[: x.ndim - len(core_in)], cores_out[n], core_in)
-        for n, j in blocks.items()
-    }
-    return op.returned({n: blocks.get(n) for n in op.outputs})
-
-
-def _basis(core, batch_ndim, dtype):
-    """The unit arrays of a core shape, stacked before the batch axes."""
-    size = int(np.prod(core, dtype=int))
-    return np.eye(size, dtype=dtype).reshape((size,) + (1,) * batch_ndim + core)
-
-
-def _by_tangents(call, name, cores_out, core_in, batch):
-    """Output name -> Jacobian of shape batch + output core + input core."""
-    values = dict.fromkeys(call.op.inputs)
-    values[name] = call.column(name, _basis(core_in, len(batch), np.float64))
-    results = call.op.run_pushforward(call.values, values, call.options)
-    blocks = {}
-    for n, result in zip(call.op.differentiable_outputs, results, strict=True):
-        y = np.moveaxis(call.squeezed(n, result), 0, -1)
-        blocks[n] = np.ascontiguousarray(np.broadcast_to(y, batch + cores_out[n] + y.shape[-1:])).reshape(
-            batch + cores_out[n] + core_in
-        )
-    return blocks
-
-
-def _by_cotangents(call, name, cores_out, core_in, batch):
-    """Output name -> Jacobian of shape batch + output core + input core."""
-    blocks = {}
-    for n in call.op.differentiable_outputs:
-        cotangent = call.column(n, _basis(cores_out[n], len(batch), call.outputs[n].dtype))
-        (g,) = call.op.run_pullback(call.values, {n: cotangent}, call.options, (name,))
-        g = np.moveaxis(call.squeezed(name, g).conj(), 0, len(batch))
-        blocks[n] = np.ascontiguousarray(np.broadcast_to(g, batch + g.shape[len(batch) :])).reshape(
-            batch + cores_out[n] + core_in
-        )
-    return blocks
-
-
-def _spread(blocks, batch, data_ndim, batch_in, core_out, core_in):
-    """Put the blocks of the batch axes that are no data on the diagonal: data + output axes + input axes."""
-    rest_out = batch[data_ndim:]
-    # the input's own batch axes behind the data axes; right-aligned with the output's, they may be fewer or of length 1
-    rest_in = batch_in[max(0, len(batch_in) - len(rest_out)) :]
-    if not rest_out:
-        return blocks
-    result = np.zeros(batch[:data_ndim] + rest_out + core_out + rest_in + core_in, blocks.dtype)
-    grid = np.ogrid[tuple(slice(n) for n in rest_out)]
-    grid_in = [0 if n == 1 else i for n, i in zip(rest_in, grid[len(rest_out) - len(rest_in) :], strict=True)]
-    view = np.moveaxis(
-        result,
-        range(data_ndim + len(rest_out) + len(core_out), result.ndim - len(core_in)),
-        range(data_ndim + len(rest_out), data_ndim + len(rest_out) + len(rest_in)),
-    )
-    view[(slice(None),) * data_ndim + (*grid, *grid_in)] = blocks
-    return result

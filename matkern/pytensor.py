@@ -40,7 +40,7 @@ from pytensor.graph.rewriting.basic import node_rewriter
 from pytensor.tensor.extra_ops import broadcast_shape
 from pytensor.tensor.rewriting.basic import register_specialize
 
-from .op import OPS
+from .op import OPS, RECORDS, functions
 
 __all__ = [*OPS]  # noqa: PLE0604 - the operations' names
 
@@ -63,7 +63,8 @@ class _Linalg:
     """This module for the formulas, to which the gradient of what has no ``UPLO`` is Hermitian."""
 
     def __getattr__(self, name):
-        hermitian = {"triangle": None} if "triangle" in OPS[name].options and "UPLO" not in OPS[name].options else {}
+        options = RECORDS[name].options
+        hermitian = {"triangle": None} if "triangle" in options and "UPLO" not in options else {}
         return functools.partial(globals()[name], **hermitian)
 
 
@@ -100,7 +101,7 @@ class _Kernel(Op):
 
     @property
     def record(self):
-        return OPS[self.name]  # not an attribute: nodes are pickled, kernels are not
+        return RECORDS[self.name]  # not an attribute: nodes are pickled, kernels are not
 
     def core(self, operand):
         """The letters of an operand's last axes."""
@@ -115,8 +116,10 @@ class _Kernel(Op):
         shapes = self.record.result_shapes(self.kernel, shapes, self.results)
         batch = len(shapes[0]) - len(self.core(self.results[0]))
         padded = [pt.shape_padleft(x, batch - x.type.ndim + len(self.core(name))) for name, x in inputs.items()]
-        dtype = np.result_type(*[x.dtype for name, x in inputs.items() if self.kind(name) != "int"])
-        dtypes = {"": dtype.name, "real": np.empty(0, dtype).real.dtype.name, "int": "int32"}
+        dtype = np.result_type(*[x.dtype for name, x in inputs.items() if not self.kind(name)])
+        real = np.empty(0, dtype).real.dtype
+        complex_dtype = np.result_type(real, np.complex64)
+        dtypes = {"": dtype.name, "real": real.name, "complex": complex_dtype.name, "int": "int32"}
         outputs = [
             pt.tensor(dtype=dtypes[self.kind(name)], shape=shape)
             for name, shape in zip(self.results, shapes, strict=True)
@@ -203,8 +206,8 @@ class _Derivative(_Kernel):
     @classmethod
     def of(cls, name, options, saved, given):
         """Cotangents of inputs or tangents of outputs, from those given, all by the names of what they belong to."""
-        operands = (*OPS[name].saved, *(n + cls.suffix for n in given))
-        targets = cls.targets(OPS[name])
+        operands = (*RECORDS[name].saved, *(n + cls.suffix for n in given))
+        targets = cls.targets(RECORDS[name])
         op = cls(name, options, operands, [n + cls.suffix for n in targets])
         return dict(zip(targets, op(*saved, *given.values(), return_list=True), strict=True))
 
@@ -367,12 +370,10 @@ def _function(op):
             upper = options.get("upper", False) or options.get("UPLO", "L") == "U"
             options.setdefault("triangle", "U" if upper else "L")
         inputs = [_checked(op, name, x) for name, x in zip(op.inputs, inputs, strict=True)]
-        vectors = op.vectors([x.ndim for x in inputs])
-        inputs = [x[..., None] if name in vectors else x for name, x in zip(op.inputs, inputs, strict=True)]
+        inputs, options, finish = op.arranged(pt, inputs, options)
         results = op.forward.outputs
         values = Operation(op.name, sorted(options.items()), op.inputs, results)(*inputs, return_list=True)
-        values = dict(zip(results, values, strict=True))
-        return op.returned({name: y[..., 0] if name in vectors else y for name, y in values.items()})
+        return op.returned(finish(dict(zip(results, values, strict=True))))
 
     parameters = inspect.signature(op.function).parameters.values()
     parameters = [p.replace(default="nan") if p.name == "on_error" else p for p in parameters if p.name != "out"]
@@ -381,5 +382,4 @@ def _function(op):
     return function
 
 
-for _op in OPS.values():
-    globals()[_op.name] = _function(_op)
+globals().update(functions(_function))

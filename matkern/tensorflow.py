@@ -43,7 +43,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from .op import OPS
+from .op import OPS, functions
 
 __all__ = [*OPS]  # noqa: PLE0604 - the operations' names
 
@@ -88,6 +88,12 @@ def _common_dtype(xs):
     return tf.as_dtype(np.result_type(*[x.dtype.as_numpy_dtype for x in xs if not x.dtype.is_integer]))
 
 
+def _dtypes(dtype):
+    """The dtype of an operand by its kind, in a call of this dtype."""
+    complex_dtype = tf.complex128 if dtype.real_dtype == tf.float64 else tf.complex64
+    return {"": dtype, "real": dtype.real_dtype, "complex": complex_dtype, "int": tf.int32}
+
+
 def _promoted(xs):
     """Tensors in their common dtype; integers as they are."""
     dtype = _common_dtype(xs)
@@ -107,6 +113,8 @@ def _tensor(op, name, x, hint=None):
     if op.forward.kinds[name] == "int":
         if not x.dtype.is_integer:
             raise TypeError(f"{what} has dtype {x.dtype.name}; integers are needed, as lu_factor returns them")
+    elif op.forward.kinds[name] == "real" and x.dtype.is_complex:
+        raise TypeError(f"{what} must be real, got dtype {x.dtype.name}")
     elif x.dtype not in _FLOATS:
         remedy = "float32" if x.dtype.is_floating else "float64"
         raise TypeError(
@@ -121,11 +129,14 @@ def _tensor(op, name, x, hint=None):
 def _tensors(op, inputs):
     """The inputs as tensors in their common dtype."""
     given = dict(zip(op.inputs, inputs, strict=True))
+    kinds = op.forward.kinds
     xs = {n: _tensor(op, n, x) for n, x in given.items() if hasattr(x, "dtype")}
     # Python's numbers take the dtype of what stands beside them
-    floats = [x for x in xs.values() if not x.dtype.is_integer]
-    hint = _common_dtype(floats) if floats else None
-    return _promoted([xs[n] if n in xs else _tensor(op, n, x, hint) for n, x in given.items()])
+    floats = [x for n, x in xs.items() if not kinds[n]]
+    hint = _dtypes(_common_dtype(floats)) if floats else {}
+    xs = {n: xs[n] if n in xs else _tensor(op, n, x, hint.get(kinds[n])) for n, x in given.items()}
+    dtype = _common_dtype([x for n, x in xs.items() if not kinds[n]])
+    return [x if x.dtype.is_integer else _as(x, _dtypes(dtype)[kinds[n]]) for n, x in xs.items()]
 
 
 def _shapes(op, kernel, operands, names):
@@ -149,8 +160,8 @@ def _run(op, kernel, run, operands):
         return on_arrays(*arrays)
 
     shapes = _shapes(op, kernel, operands, kernel.outputs)
-    dtype = _common_dtype(tensors)
-    dtypes = {"": dtype, "real": dtype.real_dtype, "int": tf.int32}
+    kinds = op.forward.kinds | kernel.kinds
+    dtypes = _dtypes(_common_dtype([x for n, x in operands.items() if not kinds[n]]))
     ys = tf.numpy_function(
         in_this_process,
         [tf.constant(_PROCESS, tf.int64), *tensors],
@@ -226,6 +237,9 @@ def _pullback(op, operands, options):
                 tape.watch(floats)
                 values = dict(zip(operands, _promoted(copies), strict=True))
                 results = op.pull_by_formula(_xp, *split(values), options)
+                # the formula works in the common dtype, where the gradient of a real input may be complex
+                pairs = zip(results, gs, strict=True)
+                results = [tf.math.real(y) if y.dtype.is_complex and not g.dtype.is_complex else y for y, g in pairs]
             bars = tape.gradient(results, floats, output_gradients=gs)
             if all(g is None for g in bars):  # in a ForwardAccumulator no tape records: its tangents would be lost
                 raise NotImplementedError(f"{op.name}: there is no forward mode for TensorFlow; use tf.GradientTape")
@@ -258,12 +272,12 @@ def _function(op):
         if "gauge" in op.options and not eager:
             options.setdefault("gauge", "ignore")
         inputs = _tensors(op, inputs)
-        vectors = op.vectors([x.shape.rank for x in inputs])
-        inputs = {n: x[..., None] if n in vectors else x for n, x in zip(op.inputs, inputs, strict=True)}
-        outputs = _run(op, op.forward, functools.partial(run, options=options), inputs)
-        outputs = _differentiable(op, [*inputs.values()], outputs, options)
-        values = dict(zip(op.forward.outputs, outputs, strict=True))
-        return op.returned({n: values[n][..., 0] if n in vectors else values[n] for n in op.outputs})
+        inputs, options, finish = op.arranged(tf.experimental.numpy, inputs, options)
+        outputs = _run(
+            op, op.forward, functools.partial(run, options=options), dict(zip(op.inputs, inputs, strict=True))
+        )
+        outputs = _differentiable(op, inputs, outputs, options)
+        return op.returned(finish(dict(zip(op.forward.outputs, outputs, strict=True))))
 
     parameters = inspect.signature(op.function).parameters.values()
     # tf.function passes the defaults that it sees here, and that of on_error depends on the mode
@@ -273,5 +287,4 @@ def _function(op):
     return function
 
 
-for _op in OPS.values():
-    globals()[_op.name] = _function(_op)
+globals().update(functions(_function))

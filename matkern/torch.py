@@ -33,12 +33,16 @@ import torch
 from torch._functorch import eager_transforms
 from torch.autograd import forward_ad
 
-from .op import OPS, summed_to
+from .op import OPS, functions, summed_to
 
 __all__ = [*OPS]  # noqa: PLE0604 - the operations' names
 
 _FLOATS = frozenset((torch.float32, torch.float64, torch.complex64, torch.complex128))
-_INTEGERS = frozenset((torch.int32, torch.int64))
+_DTYPES = {
+    "": _FLOATS,
+    "real": frozenset((torch.float32, torch.float64)),
+    "int": frozenset((torch.int32, torch.int64)),
+}
 _PLAIN = frozenset((torch.Tensor, torch.nn.Parameter, type(None)))
 
 _library = torch.library.Library("matkern", "DEF")
@@ -102,7 +106,8 @@ class _Map:
         given = {n: x for n, x in zip(self.operands, tensors, strict=True) if x is not None}
         shapes = self.op.result_shapes(self.kernel, {n: x.shape for n, x in given.items()}, wanted)
         like = next(x for n, x in given.items() if not self.kinds[n])
-        dtypes = {"": like.dtype, "real": like.dtype.to_real(), "int": torch.int32}
+        real = like.dtype.to_real()
+        dtypes = {"": like.dtype, "real": real, "complex": real.to_complex(), "int": torch.int32}
         return [like.new_empty(shape, dtype=dtypes[self.kinds[n]]) for n, shape in zip(wanted, shapes, strict=True)]
 
     def vmapped(self, run, args, in_dims):
@@ -399,13 +404,19 @@ def _traceable(op):
     _differentiate_operator(forward, Operation, kept)
     _differentiate_operator(pullback, Pullback)
     _differentiate_operator(pushforward, Pushforward)
-    floats = [i for i, n in enumerate(op.inputs) if op.forward.kinds[n] != "int"]
-    dtypes = [_INTEGERS if op.forward.kinds[n] == "int" else _FLOATS for n in op.inputs]
-    may_be_vectors = bool(op.vectors([1] * len(op.inputs)))
+    kinds = op.forward.kinds
+    floats = [i for i, n in enumerate(op.inputs) if not kinds[n]]
+    numbers = [i for i, n in enumerate(op.inputs) if kinds[n] == "real"]
+    dtypes = [_DTYPES[kinds[n]] for n in op.inputs]
 
     def traceable(*inputs, **options):
         if options or len(inputs) != len(op.inputs):
             inputs, options = op.arguments(inputs, options)
+        if numbers:  # real ones beside the matrices, in their precision
+            inputs = [
+                torch.tensor(x, dtype=torch.float64) if i in numbers and isinstance(x, int | float) else x
+                for i, x in enumerate(inputs)
+            ]
         if torch._C._is_tracing():
             raise NotImplementedError(f"{op.name}: torch.jit.trace would make it a constant; use torch.export")
         for name, allowed, x in zip(op.inputs, dtypes, inputs, strict=True):
@@ -416,17 +427,15 @@ def _traceable(op):
             dtype = functools.reduce(torch.promote_types, [inputs[i].dtype for i in floats])
             for i in floats:
                 inputs[i] = inputs[i].to(dtype)
-        vectors = op.vectors([x.ndim for x in inputs]) if may_be_vectors else ()
-        if vectors:
-            inputs = [x[..., None] if n in vectors else x for n, x in zip(op.inputs, inputs, strict=True)]
+        for i in numbers:
+            inputs[i] = inputs[i].to(inputs[floats[0]].dtype.to_real())
+        inputs, options, finish = op.arranged(torch, inputs, options)
         if _tracked(inputs):
             values = dict(zip(kept, _apply(Operation, kept, options, inputs), strict=True))
-            outputs = tuple([values[n] for n in op.outputs])
         else:
-            outputs = forward(inputs, op.outputs, options)
-        if vectors:
-            outputs = tuple(y[..., 0] if n in vectors else y for n, y in zip(op.outputs, outputs, strict=True))
-        return outputs
+            values = dict(zip(op.outputs, forward(inputs, op.outputs, options), strict=True))
+        values = finish(values)
+        return tuple([values[n] for n in op.outputs])
 
     return traceable
 
@@ -440,6 +449,8 @@ def _refuse(op, name, x):
         raise TypeError(f"{what} has the layout {x.layout}; make it dense by {name}.to_dense()")
     if not x.is_cpu:
         raise ValueError(f"{what} is on the device {x.device}; matkern computes on the CPU: move it by {name}.cpu()")
+    if op.forward.kinds[name] == "real" and x.dtype.is_complex:
+        raise TypeError(f"{what} must be real, got dtype {x.dtype}")
     if op.forward.kinds[name] == "int":
         raise TypeError(f"{what} has dtype {x.dtype}; integers are needed, as lu_factor returns them")
     remedy = "float32" if x.dtype.is_floating_point else "float64"
@@ -466,5 +477,4 @@ def _function(op):
     return function
 
 
-for _op in OPS.values():
-    globals()[_op.name] = _function(_op)
+globals().update(functions(_function))

@@ -6,8 +6,8 @@
 and from it checks and converts the operands, broadcasts their batch axes, allocates the outputs and runs
 the matrix function over the batch, whatever its strides, in parallel. `:real` and `:complex` are real and complex
 numbers in the precision of the others, `:int` a C int; a single number per matrix, `x:real()`, takes the precision of
-the others; `k?` is absent when one of its operands is a plain vector; `min` is the smaller of `m` and `n`. What ends in `_bar` or `_dot` is a cotangent or a tangent: it may be None, and takes
-the dtype of the rest.
+the others; `k?` is absent when one of its operands is a plain vector; `min` is the smaller of `m` and `n`. What ends in
+`_bar` or `_dot` is a cotangent or a tangent: it may be None, and takes the dtype of the rest.
 
 Each kernel is also one `numpy.ufunc` per combination of its options, for arrays that bring their own
 `__array_ufunc__`; a matrix that fails is NaN there. Dask arrays go through `matkern.dask`.

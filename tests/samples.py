@@ -76,7 +76,8 @@ class Sample:
 
     @property
     def op(self):
-        return mk.OPS[self.name]
+        """The record that the options select."""
+        return mk.OPS[self.name].variant(self.options)[0]
 
     def __str__(self):
         parts = [self.name, self.label, *(f"{k}={v}" for k, v in self.options.items())]

@@ -25,8 +25,17 @@ with cython_modules():
     from .config import get_num_threads, set_num_threads, show_config
     from .jacobian import jacobian
     from .op import OPS, jvp, vjp
-    from .ops.cholesky import cholesky, cholesky_jvp, cholesky_vjp
+    from .ops.cholesky import (
+        cholesky,
+        cholesky_jvp,
+        cholesky_solve,
+        cholesky_solve_jvp,
+        cholesky_solve_vjp,
+        cholesky_vjp,
+    )
+    from .ops.det import det, det_jvp, det_vjp, slogdet, slogdet_jvp, slogdet_vjp
     from .ops.eigh import eigh, eigh_jvp, eigh_vjp, eigvalsh, eigvalsh_jvp, eigvalsh_vjp
+    from .ops.inv import inv, inv_jvp, inv_vjp
     from .ops.lu import (
         lu,
         lu_factor,
@@ -38,6 +47,8 @@ with cython_modules():
         lu_solve_vjp,
         lu_vjp,
     )
+    from .ops.matmul import matmul, matmul_jvp, matmul_vjp
+    from .ops.norm import norm, norm_jvp, norm_vjp
     from .ops.solve import solve, solve_jvp, solve_vjp
     from .ops.triangular import solve_triangular, solve_triangular_jvp, solve_triangular_vjp
 
@@ -47,7 +58,13 @@ __all__ = [
     "OPS",
     "cholesky",
     "cholesky_jvp",
+    "cholesky_solve",
+    "cholesky_solve_jvp",
+    "cholesky_solve_vjp",
     "cholesky_vjp",
+    "det",
+    "det_jvp",
+    "det_vjp",
     "eigh",
     "eigh_jvp",
     "eigh_vjp",
@@ -55,6 +72,9 @@ __all__ = [
     "eigvalsh_jvp",
     "eigvalsh_vjp",
     "get_num_threads",
+    "inv",
+    "inv_jvp",
+    "inv_vjp",
     "jacobian",
     "jvp",
     "lu",
@@ -66,8 +86,17 @@ __all__ = [
     "lu_solve_jvp",
     "lu_solve_vjp",
     "lu_vjp",
+    "matmul",
+    "matmul_jvp",
+    "matmul_vjp",
+    "norm",
+    "norm_jvp",
+    "norm_vjp",
     "set_num_threads",
     "show_config",
+    "slogdet",
+    "slogdet_jvp",
+    "slogdet_vjp",
     "solve",
     "solve_jvp",
     "solve_triangular",

@@ -56,7 +56,7 @@ def jacobian(op, /, *inputs, argnum=0, data_ndim=None, **options):
     have, whichever is fewer, in blocks that take little memory beside the Jacobian. A Hermitian or triangular input is
     read as in the operation's gradient: a change of either of a Hermitian matrix's two mirrored entries counts half.
 
-    The axes that `norm` takes are the input's last here, in the order of its option `axis`, and all others batch axes.
+    The axes that `norm` takes come last here, and all others of its input are batch axes.
 
     Examples
     --------

@@ -37,8 +37,10 @@ class View:
     core: Callable
 
 
+SAME = View(lambda xp, x: x, lambda xp, x: x, lambda core: core)
 COLUMN = View(lambda xp, x: x[..., None], lambda xp, x: x[..., 0], lambda core: core[:-1])
 ROW = View(lambda xp, x: x[..., None, :], lambda xp, x: x[..., 0, :], lambda core: core[1:])
+NUMBER = View(lambda xp, x: x[..., None, None], lambda xp, x: x[..., 0, 0], lambda core: ())
 
 
 class Layout:
@@ -54,10 +56,10 @@ class Layout:
         """Kernel input -> number, for those that the function takes as options."""
         return {}
 
-    def views(self, op, ndims, options):
-        """The kernels' options, and a view for each operand that needs one, from the numbers of the inputs' axes."""
+    def views(self, op, inputs, options):
+        """The kernels' options, and a view for each operand that needs one."""
         may = [n for n, core in op.forward.cores.items() if core[-1:] == ("k?",)]
-        vector = any(n in may and ndim == 1 for n, ndim in zip(op.inputs, ndims, strict=True))
+        vector = any(n in may and x.ndim == 1 for n, x in zip(op.inputs, inputs, strict=True))
         return options, dict.fromkeys(may, COLUMN) if vector else {}
 
 
@@ -162,7 +164,7 @@ class Op:
         """
         if self.plain:
             return inputs, options, lambda outputs: outputs
-        options, views = self.layout.views(self, [x.ndim for x in inputs], options)
+        options, views = self.layout.views(self, inputs, options)
         inputs = [views[n].there(xp, x) if n in views else x for n, x in zip(self.inputs, inputs, strict=True)]
 
         def finish(outputs):
@@ -378,6 +380,24 @@ def of_kind(g, dtype):
     return np.ascontiguousarray(g, dtype=dtype if dtype.isnative else dtype.newbyteorder("="))
 
 
+def apply(op, kernel, operands, options, wanted=None, out=None):
+    """A kernel on the function's arrays, by name; cotangents and tangents are laid out as what they belong to."""
+    operands = {n: None if operands[n] is None else as_array(operands[n]) for n in kernel.inputs}
+    options, views = op.layout.views(op, [operands[n] for n in op.inputs], options)
+
+    def view(name):
+        return views.get(name.removesuffix("_bar").removesuffix("_dot"), SAME)
+
+    arrays = [None if x is None else view(n).there(np, x) for n, x in operands.items()]
+    outputs = kernel.outputs if wanted is None else wanted
+    if isinstance(out, np.ndarray):
+        out = view(outputs[0]).there(np, out)
+    results = kernel(*arrays, wanted=wanted, out=out, **options)
+    results = results if isinstance(results, tuple) else (results,)
+    results = tuple(view(n).back(np, y) for n, y in zip(outputs, results, strict=True))
+    return results if len(results) > 1 else results[0]
+
+
 class Call:
     """One forward pass: the inputs as arrays, what the kernels make of them, and views between the two."""
 
@@ -387,7 +407,7 @@ class Call:
         self.given = len(inputs) + len([n for n in op.inputs[len(inputs) :] if n in options])
         inputs, options = op.arguments(inputs, options)
         self.inputs = [as_array(x) for x in inputs]
-        self.options, self.views = op.layout.views(op, [x.ndim for x in self.inputs], options)
+        self.options, self.views = op.layout.views(op, self.inputs, options)
         self.columns = [self.there(n, x) for n, x in zip(op.inputs, self.inputs, strict=True)]
         self.values = op.run_forward(self.columns, self.options)
         self.outputs = {n: self.back(n, self.values[n]) for n in op.outputs}

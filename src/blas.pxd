@@ -17,7 +17,7 @@ from scipy.linalg.cython_blas cimport (
     strmm, dtrmm, ctrmm, ztrmm, strsm, dtrsm, ctrsm, ztrsm, strsv, dtrsv, ctrsv, ztrsv)
 from scipy.linalg.cython_lapack cimport (
     spotrf, dpotrf, cpotrf, zpotrf, sgetrf, dgetrf, cgetrf, zgetrf, ssyevd, dsyevd, cheevd, zheevd,
-    sgesdd, dgesdd, cgesdd, zgesdd)
+    sgesdd, dgesdd, cgesdd, zgesdd, sgetri, dgetri, cgetri, zgetri)
 
 ctypedef float s
 ctypedef double d
@@ -429,6 +429,22 @@ cdef inline void trsm(char side, char uplo, char trans, char diag, Py_ssize_t m,
     matkern_share(p.pieces, solve_pieces, &p)
 
 
+cdef inline void trtri_upper(Py_ssize_t n, scalar *a, Py_ssize_t lda) noexcept nogil:
+    """The upper triangle of A := its inverse, by halves; what is below stays as it is."""
+    cdef scalar inverse[LEAF * LEAF]
+    cdef Py_ssize_t i, j, half = n // 2
+    if n <= LEAF:
+        invert_triangle(c'U', c'N', n, a, lda, inverse)
+        for i in range(n):
+            for j in range(i, n):
+                a[i * lda + j] = inverse[i * n + j]
+        return
+    trsm(c'L', c'U', c'N', c'N', half, n - half, -1, a, lda, a + half, lda)
+    trsm(c'R', c'U', c'N', c'N', half, n - half, 1, a + half * lda + half, lda, a + half, lda)
+    trtri_upper(half, a, lda)
+    trtri_upper(n - half, a + half * lda + half, lda)
+
+
 # Below this size a triangular product is one whole gemm into a scratch, of which a triangle is kept.
 cdef enum:
     GEMMT_BASE = 48
@@ -544,6 +560,22 @@ cdef inline int getrf_columns(Py_ssize_t m, Py_ssize_t n, scalar *a, int *piv) n
         cgetrf(&m_, &n_, a, &ld, piv, &info)
     else:
         zgetrf(&m_, &n_, a, &ld, piv, &info)
+    return info
+
+
+cdef inline int getri_columns(Py_ssize_t n, scalar *a, int *piv, scalar *work) noexcept nogil:
+    """A := its inverse in column-major order, from `getrf_columns`; the workspace holds a matrix; returns info."""
+    cdef int n_ = <int> n, ld = ld_(n), lwork = <int> min(n * n, <Py_ssize_t> INT_MAX), info = 0
+    if n == 0:
+        return 0
+    if scalar is s:
+        sgetri(&n_, a, &ld, piv, work, &lwork, &info)
+    elif scalar is d:
+        dgetri(&n_, a, &ld, piv, work, &lwork, &info)
+    elif scalar is c:
+        cgetri(&n_, a, &ld, piv, work, &lwork, &info)
+    else:
+        zgetri(&n_, a, &ld, piv, work, &lwork, &info)
     return info
 
 

@@ -16,12 +16,18 @@ L11, L21, L22 the quarters of L,
     B = L21_bar L11^-1, G21 = B / 2                     A22_dot -= L21_dot L21^H + L21 L21_dot^H
     L11_bar -= tril(B^H L21)                            L22_dot = pushforward of A22_dot
     G11 = pullback of L11_bar
+
+cholesky_solve, X = A^-1 B for A = F1 F2 with F1 = L, F2 = L^H or F1 = U^H, F2 = U, and P = F2 X, Q = F1^-1 X_bar:
+
+    B_bar = F2^-1 Q, L_bar = -tril(B_bar P^H + X Q^H), U_bar = -triu(Q X^H + P B_bar^H)
+    X_dot = F2^-1 (F1^-1 (B_dot - F1_dot P) - F2_dot X)
 """
 
 from numpy.linalg import LinAlgError
 
 from blas cimport c, conj, d, gemmt, hemm, her2k, potrf, real, s, scalar, share_products, trmm, trsm, z
-from dense cimport copy, copy_triangle, conjugate, finish_hermitian, has_nan, hermitian_lower, transpose
+from dense cimport (copy, copy_triangle, conjugate, fill, finish_hermitian, has_nan, hermitian_lower, subtract,
+                    transpose, zero_on_diagonal)
 from gufunc cimport NONFINITE, dtypes
 
 from matkern.kernels.gufunc import Kernel, share
@@ -33,6 +39,7 @@ cdef enum:
 
 cdef enum:
     NOT_POSITIVE = 1
+    SINGULAR
 
 
 cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
@@ -150,6 +157,95 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     return 0
 
 
+cdef int check_factor(Py_ssize_t n, scalar *l) noexcept nogil:
+    if zero_on_diagonal(n, n, l):
+        return NONFINITE if has_nan(c'A', n, n, l) else SINGULAR
+    return 0
+
+
+cdef int solve_forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    cdef scalar *l = x[0]
+    cdef char uplo = c'U' if option[0] else c'L'
+    cdef char first = c'C' if option[0] else c'N', second = c'N' if option[0] else c'C'
+    cdef int code = check_factor(n[0], l)
+    if code:
+        return code
+    copy(n[0] * n[1], x[1], x[2])
+    trsm(c'L', uplo, first, c'N', n[0], n[1], 1, l, n[0], <scalar*> x[2], n[1], True)
+    trsm(c'L', uplo, second, c'N', n[0], n[1], 1, l, n[0], <scalar*> x[2], n[1], True)
+    return 0
+
+
+cdef int solve_pullback(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    cdef Py_ssize_t size = n[0] * n[1]
+    cdef scalar *l = x[0]
+    cdef scalar *solution = x[1]
+    cdef scalar *l_bar = x[3]
+    cdef scalar *b_bar = x[4]
+    cdef scalar *p = work
+    cdef scalar *q = work + size
+    cdef char uplo = c'U' if option[0] else c'L'
+    cdef char first = c'C' if option[0] else c'N', second = c'N' if option[0] else c'C'
+    cdef int code = check_factor(n[0], l)
+    if code:
+        return code
+    if b_bar is NULL:
+        b_bar = q + size
+    copy(size, x[2], q)
+    trsm(c'L', uplo, first, c'N', n[0], n[1], 1, l, n[0], q, n[1])
+    copy(size, q, b_bar)
+    trsm(c'L', uplo, second, c'N', n[0], n[1], 1, l, n[0], b_bar, n[1])
+    if l_bar is NULL:
+        return 0
+    copy(size, solution, p)
+    trmm(c'L', uplo, second, c'N', n[0], n[1], 1, l, n[0], p, n[1])
+    fill(n[0] * n[0], 0, l_bar)
+    if option[0]:
+        gemmt(uplo, False, c'N', c'C', n[0], n[1], -1, q, n[1], solution, n[1], l_bar, n[0])
+        gemmt(uplo, False, c'N', c'C', n[0], n[1], -1, p, n[1], b_bar, n[1], l_bar, n[0])
+    else:
+        gemmt(uplo, False, c'N', c'C', n[0], n[1], -1, b_bar, n[1], p, n[1], l_bar, n[0])
+        gemmt(uplo, False, c'N', c'C', n[0], n[1], -1, solution, n[1], q, n[1], l_bar, n[0])
+    return 0
+
+
+cdef int solve_pushforward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    cdef Py_ssize_t size = n[0] * n[1]
+    cdef scalar *l = x[0]
+    cdef scalar *solution = x[1]
+    cdef scalar *l_dot = x[2]
+    cdef scalar *x_dot = x[4]
+    cdef char uplo = c'U' if option[0] else c'L'
+    cdef char first = c'C' if option[0] else c'N', second = c'N' if option[0] else c'C'
+    cdef int code = check_factor(n[0], l)
+    if code:
+        return code
+    if x[3] is NULL:
+        fill(size, 0, x_dot)
+    else:
+        copy(size, x[3], x_dot)
+    if l_dot is not NULL:
+        copy(size, solution, work)
+        trmm(c'L', uplo, second, c'N', n[0], n[1], 1, l, n[0], work, n[1])
+        trmm(c'L', uplo, first, c'N', n[0], n[1], 1, l_dot, n[0], work, n[1])
+        subtract(n[0], n[1], work, x_dot, n[1])
+    trsm(c'L', uplo, first, c'N', n[0], n[1], 1, l, n[0], x_dot, n[1])
+    if l_dot is not NULL:
+        copy(size, solution, work)
+        trmm(c'L', uplo, second, c'N', n[0], n[1], 1, l_dot, n[0], work, n[1])
+        subtract(n[0], n[1], work, x_dot, n[1])
+    trsm(c'L', uplo, second, c'N', n[0], n[1], 1, l, n[0], x_dot, n[1])
+    return 0
+
+
+cdef Py_ssize_t solve_vjp_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
+    return 3 * n[0] * n[1]
+
+
+cdef Py_ssize_t solve_jvp_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
+    return n[0] * n[1]
+
+
 cdef Py_ssize_t vjp_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
     return n[0] * n[0] if option[0] else 0
 
@@ -174,5 +270,20 @@ cholesky_jvp = Kernel(
     dtypes(jvp[s], jvp[d], jvp[c], jvp[z]),
     <size_t> jvp_workspace, UPPER | TRIANGLE)
 
-for kernel in (cholesky, cholesky_vjp, cholesky_jvp):
+LOWER = {"lower": (True, False)}
+SOLVE_FAILURES = {SINGULAR: (LinAlgError, "is singular: it has a zero on its diagonal")}
+
+cholesky_solve = Kernel(
+    "cholesky_solve", "l(n,n), b(n,k?) -> x(n,k?)",
+    dtypes(solve_forward[s], solve_forward[d], solve_forward[c], solve_forward[z]), 0, LOWER, SOLVE_FAILURES)
+cholesky_solve_vjp = Kernel(
+    "cholesky_solve_vjp", "l(n,n), x(n,k?), x_bar(n,k?) -> l_bar(n,n), b_bar(n,k?)",
+    dtypes(solve_pullback[s], solve_pullback[d], solve_pullback[c], solve_pullback[z]),
+    <size_t> solve_vjp_workspace, LOWER, SOLVE_FAILURES, optional=("l_bar", "b_bar"))
+cholesky_solve_jvp = Kernel(
+    "cholesky_solve_jvp", "l(n,n), x(n,k?), l_dot(n,n), b_dot(n,k?) -> x_dot(n,k?)",
+    dtypes(solve_pushforward[s], solve_pushforward[d], solve_pushforward[c], solve_pushforward[z]),
+    <size_t> solve_jvp_workspace, LOWER, SOLVE_FAILURES)
+
+for kernel in (cholesky, cholesky_vjp, cholesky_jvp, cholesky_solve, cholesky_solve_vjp, cholesky_solve_jvp):
     globals().update(kernel.gufuncs())

@@ -96,6 +96,14 @@ cdef inline void finish_hermitian(int triangle, Py_ssize_t n, scalar *g) noexcep
                 g[i * n + j] = 2 * g[i * n + j] if (j < i) == (triangle == 1) else 0
 
 
+cdef inline void subtract(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *t, Py_ssize_t ld) noexcept nogil:
+    """T := T - A for contiguous A."""
+    cdef Py_ssize_t i, j
+    for i in range(m):
+        for j in range(n):
+            t[i * ld + j] = t[i * ld + j] - a[i * n + j]
+
+
 cdef inline void permute_rows(Py_ssize_t n, Py_ssize_t k, int *piv, bint backward, scalar *a) noexcept nogil:
     """Interchange row i of a matrix of k columns with row piv[i], i < n in order or, backward, in reverse."""
     cdef Py_ssize_t i, j, p, step
@@ -120,12 +128,16 @@ cdef inline bint has_nan(char uplo, Py_ssize_t m, Py_ssize_t n, scalar *a) noexc
     return False
 
 
+cdef inline bint finite(scalar x) noexcept nogil:
+    return isfinite(real(x)) and isfinite(imag(x))
+
+
 cdef inline bint all_finite(char uplo, Py_ssize_t n, scalar *a) noexcept nogil:
     """Whether every entry of the triangle is finite."""
     cdef Py_ssize_t i, j
     for i in range(n):
         for j in range(i if uplo == c'U' else 0, i + 1 if uplo == c'L' else n):
-            if not (isfinite(real(a[i * n + j])) and isfinite(imag(a[i * n + j]))):
+            if not finite(a[i * n + j]):
                 return False
     return True
 

@@ -30,7 +30,7 @@ from numpy.linalg import LinAlgError
 
 from blas cimport (c, conj, d, gemm, gemmt, get_real, s, scalar, set_real, share_products, trmm,
                    trmm_strict, trsm, z)
-from dense cimport copy, fill, has_nan, permute_rows, zero_on_diagonal
+from dense cimport copy, fill, has_nan, permute_rows, subtract, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from pivoted cimport check_factor, factor, pivots_valid, solve_factored
 
@@ -88,14 +88,6 @@ cdef void pull_any(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *g) noexcept n
     elif m > n:
         pull_below(m - n, n, lu, g, n)
     pull(min(m, n), lu, g, n)
-
-
-cdef void subtract(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *t, Py_ssize_t ld) noexcept nogil:
-    """T := T - A for contiguous A."""
-    cdef Py_ssize_t i, j
-    for i in range(m):
-        for j in range(n):
-            t[i * ld + j] = t[i * ld + j] - a[i * n + j]
 
 
 cdef void push_right(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *t, Py_ssize_t ld, scalar *scratch) noexcept nogil:

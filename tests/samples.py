@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import matkern as mk
+from matkern.op import Call
 
 DTYPES = ("float32", "float64", "complex64", "complex128")
 WIDE = {"float32": "float64", "float64": "float64", "complex64": "complex128", "complex128": "complex128"}
@@ -29,6 +30,21 @@ def adjoint(x):
 def general(rng, batch, n, dtype):
     """Condition about 10, and far from a change of pivots."""
     return (normal(rng, (*batch, n, n), dtype) / (4 * np.sqrt(max(n, 1))) + np.diag(np.linspace(1, 3, n))).astype(dtype)
+
+
+def balanced(rng, batch, n, dtype):
+    """A determinant of about 1."""
+    a = normal(rng, (*batch, n, n), dtype) / (8 * np.sqrt(max(n, 1)))
+    return (a + np.diag(np.exp(np.linspace(-0.7, 0.7, n)))).astype(dtype)
+
+
+def apart(rng, batch, n, dtype):
+    """Wide, the largest and the smallest singular value a half away from the others."""
+    u, v = (np.linalg.qr(normal(rng, (*batch, n + k, n), dtype))[0] for k in (0, 3))
+    s = np.linspace(1.5, 2.5, n)
+    s[:1] -= 0.5
+    s[-1:] += 0.5
+    return ((u * s) @ adjoint(v)).astype(dtype)
 
 
 def tall(rng, batch, n, dtype):
@@ -59,6 +75,30 @@ def with_rhs(matrix, columns=3):
 def factored(rng, batch, n, dtype):
     """A packed factorisation and right-hand sides."""
     return *mk.lu_factor(general(rng, batch, n, dtype)), normal(rng, (*batch, n, 2), dtype)
+
+
+def cholesky_factor(lower):
+    """A triangular factor, with something in the other triangle that is not read."""
+
+    def draw(rng, batch, n, dtype):
+        l = np.linalg.cholesky(positive(rng, batch, n, dtype)) + np.triu(normal(rng, (*batch, n, n), dtype), 1)
+        return (l if lower else l.swapaxes(-1, -2)).astype(dtype)
+
+    return draw
+
+
+def vectors(rng, batch, n, dtype):
+    """Entries of moduli from a half on: norms have kinks at zero."""
+    x = normal(rng, (*batch, n + 3), dtype)
+    return (x * (1 + 0.5 / np.abs(x))).astype(dtype)
+
+
+def grids(rng, batch, n, dtype):
+    return vectors(rng, (*batch, n), n, dtype)
+
+
+def factors(rng, batch, n, dtype):
+    return normal(rng, (*batch, n + 1, n), dtype), normal(rng, (*batch, n, 3), dtype)
 
 
 def one(matrix):
@@ -105,13 +145,29 @@ SAMPLES = [
     *(Sample("solve", with_rhs(positive), {"assume_a": "pos", **o}) for o in combinations(trans=("N", "T", "C"))),
     Sample("solve", with_rhs(general, 1), label="one column"),
     *(Sample("eigh", one(hermitian), o) for o in combinations(UPLO=("L", "U"), triangle=(None, "L", "U"))),
+    *(Sample("cholesky_solve", with_rhs(cholesky_factor(o["lower"])), o) for o in combinations(lower=(True, False))),
+    Sample("inv", one(general)),
+    Sample("det", one(balanced)),
+    Sample("slogdet", one(general)),
+    Sample("matmul", factors),
+    *(Sample("norm", one(vectors), {"ord": o, "axis": -1}) for o in (None, 1, 0.5, 3, -2, np.inf, -np.inf, 0)),
+    *(Sample("norm", one(grids), {"ord": o, "axis": (-2, -1)}) for o in ("fro", 1, -1, np.inf, -np.inf)),
+    *(Sample("norm", one(apart), {"ord": o, "axis": (-2, -1)}) for o in ("nuc", 2, -2)),
+    Sample("norm", one(grids), {"ord": 1, "axis": (-1, -2), "keepdims": True}),
     *(Sample("eigvalsh", one(hermitian), o) for o in combinations(UPLO=("L", "U"), triangle=(None, "L"))),
 ]
 
 
+def of_function(sample):
+    """The options that the function itself has."""
+    op = mk.OPS[sample.name]
+    known = {*sample.op.forward.options, *op.layout.options, *op.variants}
+    return {k: v for k, v in sample.options.items() if k in known}
+
+
 def forward(sample, inputs):
     """Name -> output."""
-    result = sample.op.function(*inputs, **{k: v for k, v in sample.options.items() if k in sample.op.forward.options})
+    result = mk.OPS[sample.name].function(*inputs, **of_function(sample))
     return dict(zip(sample.op.outputs, result if isinstance(result, tuple) else (result,), strict=True))
 
 
@@ -136,7 +192,7 @@ def draw_tangents(rng, sample, inputs):
     """One for each input, None for an input without a derivative."""
     return [
         normal(rng, x.shape, x.dtype) if n in sample.op.differentiable_inputs else None
-        for n, x in zip(sample.op.inputs, inputs, strict=True)
+        for n, x in zip(sample.op.inputs, inputs, strict=False)
     ]
 
 
@@ -147,21 +203,29 @@ def pullback(sample, inputs, cotangents, **options):
     return pull(g if len(g) > 1 else g[0])
 
 
-def in_double(sample, inputs, outputs, dtype):
-    """Name -> input, output or what is kept, the first two in double precision."""
-    values = sample.op.run_forward(inputs, {k: v for k, v in sample.options.items() if k in sample.op.forward.options})
-    values |= {
-        n: x.astype(WIDE[dtype]) if x.dtype.kind in "fc" else x for n, x in zip(sample.op.inputs, inputs, strict=True)
-    }
-    return values | {
-        n: y.astype(np.result_type(y, np.float64)) if y.dtype.kind in "fc" else y for n, y in outputs.items()
-    }
+def in_double(sample, inputs):
+    """A forward pass, whose inputs and outputs are then those in double precision."""
+    call = Call(sample.name, inputs, sample.options)
+    for n, x in call.values.items():
+        if n in (*call.op.inputs, *call.op.outputs) and x.dtype.kind in "fc":
+            call.values[n] = x.astype(np.result_type(x, np.float64))
+    return call
 
 
-def pullback_by_formula(sample, inputs, outputs, cotangents, dtype):
-    """Input cotangents of the formula, in double precision; it takes one of each output that has a derivative."""
-    values = in_double(sample, inputs, outputs, dtype)
-    return sample.op.pull_by_formula(np, values, cotangents, sample.options)
+def by_formula(sample, inputs, directions, kind):
+    """Cotangents of the inputs, or tangents of the outputs, by the formula, for each that has a derivative."""
+    call = in_double(sample, inputs)
+    op = call.op
+    if kind == "cotangent":
+        arrays, run, names = call.outputs, op.pull_by_formula, op.differentiable_inputs
+    else:
+        arrays, run, names = (
+            dict(zip(op.inputs, call.inputs, strict=True)),
+            op.push_by_formula,
+            op.differentiable_outputs,
+        )
+    directions = {n: None if g is None else call.like(kind, n, g, arrays[n]) for n, g in directions.items()}
+    return [call.back(n, y) for n, y in zip(names, run(np, call.values, directions, call.options), strict=True)]
 
 
 def inner(xs, ys):

@@ -12,13 +12,13 @@ from samples import (
     DTYPES,
     SAMPLES,
     assert_near,
+    by_formula,
     draw_cotangents,
     forward,
     general,
     normal,
     positive,
     pullback,
-    pullback_by_formula,
 )
 
 import matkern as mk
@@ -55,12 +55,12 @@ def test_one_large_matrix(rng, sample, dtype):
     n = 301
     inputs = [
         normal(rng, (n, n), dtype) if name == "b" else x
-        for name, x in zip(sample.op.inputs, sample.draw(rng, (), n, dtype), strict=True)
+        for name, x in zip(sample.op.inputs, sample.draw(rng, (), n, dtype), strict=False)
     ]
     outputs = forward(sample, inputs)
     g = draw_cotangents(rng, sample, outputs)
     bars = [bar for bar in pullback(sample, inputs, g) if bar is not None]
-    for bar, want in zip(bars, pullback_by_formula(sample, inputs, outputs, g, dtype), strict=True):
+    for bar, want in zip(bars, by_formula(sample, inputs, g, "cotangent"), strict=True):
         assert_near(bar, want)
 
 

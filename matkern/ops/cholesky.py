@@ -4,7 +4,7 @@ from ..kernels import cholesky as kernels
 from ..op import Op
 from .algebra import adjoint, gradient_of_hermitian, matmul, phi, tangent_of_hermitian
 
-__all__ = ["cholesky", "cholesky_jvp", "cholesky_vjp"]
+__all__ = ["cholesky", "cholesky_jvp", "cholesky_solve", "cholesky_solve_jvp", "cholesky_solve_vjp", "cholesky_vjp"]
 
 
 def cholesky(a, *, upper=False, on_error="raise", out=None):
@@ -136,6 +136,144 @@ def cholesky_jvp(L, A_dot, *, upper=False, triangle=None):
     return kernels.cholesky_jvp(L, A_dot, upper=upper, triangle=triangle)
 
 
+def cholesky_solve(l, b, *, lower=True, on_error="raise", out=None):
+    """Solve A X = B for a positive definite A, from its Cholesky factor.
+
+    Parameters
+    ----------
+    l : array_like, shape (..., n, n)
+        L of A = L L^H, or U of A = U^H U. Only its triangle is read.
+    b : array_like, shape (..., n, k) or (n,)
+        The right-hand sides; a vector only if it is 1-D. Batch axes broadcast.
+    lower : bool, optional
+        Whether the factor is lower triangular.
+    on_error : {"raise", "nan"}, optional
+        For a factor with a zero on its diagonal: raise, or make its solution NaN.
+    out : ndarray, optional
+        Where to put the result.
+
+    Returns
+    -------
+    ndarray, shape (..., n, k), or (..., n) for a vector `b`
+        X, in the wider dtype of `l` and `b`.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If a factor has a zero on its diagonal; the message has its index and how many there are.
+    ValueError, TypeError
+        For shapes, dtypes and options that do not fit.
+
+    See Also
+    --------
+    cholesky_solve_vjp, cholesky_solve_jvp : its derivatives. solve : with ``assume_a="pos"``, from A itself.
+
+    Examples
+    --------
+    >>> import numpy as np, matkern as mk
+    >>> mk.cholesky_solve(np.array([[2.0, 0.0], [1.0, 1.0]]), np.array([4.0, 3.0]))
+    array([0.5, 1. ])
+    """
+    return kernels.cholesky_solve(l, b, lower=lower, on_error=on_error, out=out)
+
+
+def cholesky_solve_vjp(l, x, x_bar, *, lower=True, on_error="raise"):
+    """Pull a cotangent of the solution back to the Cholesky factor and the right-hand sides.
+
+    Parameters
+    ----------
+    l : array_like, shape (..., n, n)
+        The factor.
+    x : array_like, shape (..., n, k) or (n,)
+        The solution.
+    x_bar : array_like, shape (..., n, k) or, for a vector `x`, (..., n)
+        Its cotangent. Batch axes broadcast.
+    lower : bool, optional
+        As for `cholesky_solve`.
+    on_error : {"raise", "nan"}, optional
+        Instead of raising, make the gradients of the matrix in question NaN.
+
+    Returns
+    -------
+    l_bar : ndarray, shape (..., n, n)
+        In the factor's triangle.
+    b_bar : ndarray, shape (..., n, k) or (..., n)
+        Both have the batch axes of all arguments together: sum over those along which `l` or `b` was broadcast
+        (`vjp` does).
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If a factor has a zero on its diagonal.
+    ValueError, TypeError
+        For shapes, dtypes and options that do not fit.
+
+    Notes
+    -----
+    B_bar = A^-1 X_bar, and with S = B_bar X^H + X B_bar^H: L_bar = -tril(S L), U_bar = -triu(U S); [1]_, section 2.3.1,
+    with A_bar = -B_bar X^H through A_dot = L_dot L^H + L L_dot^H.
+
+    References
+    ----------
+    .. [1] M. B. Giles, Collected matrix derivative results for forward and reverse mode algorithmic
+       differentiation, Advances in Automatic Differentiation (2008).
+
+    Examples
+    --------
+    >>> import numpy as np, matkern as mk
+    >>> l_bar, b_bar = mk.cholesky_solve_vjp(np.array([[2.0]]), np.array([[1.0]]), np.array([[1.0]]))
+    >>> l_bar, b_bar                                           # of x = b / l^2 at l = 2, b = 4
+    (array([[-1.]]), array([[0.25]]))
+    """
+    return kernels.cholesky_solve_vjp(l, x, x_bar, lower=lower, on_error=on_error)
+
+
+def cholesky_solve_jvp(l, x, l_dot, b_dot, *, lower=True, on_error="raise"):
+    """Push tangents of the Cholesky factor and the right-hand sides forward to the solution.
+
+    Parameters
+    ----------
+    l : array_like, shape (..., n, n)
+        The factor.
+    x : array_like, shape (..., n, k) or (n,)
+        The solution.
+    l_dot : array_like, shape (..., n, n), or None
+        Tangent of the factor, read in its triangle; None is zero.
+    b_dot : array_like, shape (..., n, k) or (..., n), or None
+        Tangent of the right-hand sides.
+    lower : bool, optional
+        As for `cholesky_solve`.
+    on_error : {"raise", "nan"}, optional
+        Instead of raising, make the tangent of the matrix in question NaN.
+
+    Returns
+    -------
+    ndarray, shape (..., n, k) or (..., n)
+        X_dot.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError, ValueError, TypeError
+        As `cholesky_solve_vjp`.
+
+    Notes
+    -----
+    X_dot = A^-1 (B_dot - (L_dot L^H + L L_dot^H) X) [1]_, section 2.3.1.
+
+    References
+    ----------
+    .. [1] M. B. Giles, Collected matrix derivative results for forward and reverse mode algorithmic
+       differentiation, Advances in Automatic Differentiation (2008).
+
+    Examples
+    --------
+    >>> import numpy as np, matkern as mk
+    >>> mk.cholesky_solve_jvp(np.array([[2.0]]), np.array([[1.0]]), np.array([[1.0]]), None)
+    array([[-1.]])
+    """
+    return kernels.cholesky_solve_jvp(l, x, l_dot, b_dot, lower=lower, on_error=on_error)
+
+
 def vjp_formula(xp, L, L_bar, *, upper=False, triangle=None):
     if upper:
         L, L_bar = adjoint(xp, L), adjoint(xp, L_bar)
@@ -153,6 +291,27 @@ def jvp_formula(xp, L, a_dot, *, upper=False, triangle=None):
     return (adjoint(xp, L_dot) if upper else L_dot,)
 
 
+def _whole(xp, l, lower):
+    """The factor's triangle, lower, and A."""
+    l = xp.tril(l) if lower else adjoint(xp, xp.triu(l))
+    return l, matmul(xp, l, adjoint(xp, l))
+
+
+def solve_vjp_formula(xp, l, x, x_bar, *, lower=True):
+    l, a = _whole(xp, l, lower)
+    b_bar = xp.linalg.solve(a, x_bar)
+    s = matmul(xp, b_bar, adjoint(xp, x))
+    l_bar = -matmul(xp, s + adjoint(xp, s), l)
+    return (xp.tril(l_bar) if lower else xp.triu(adjoint(xp, l_bar))), b_bar
+
+
+def solve_jvp_formula(xp, l, x, l_dot, b_dot, *, lower=True):
+    l, a = _whole(xp, l, lower)
+    l_dot = xp.tril(l_dot) if lower else adjoint(xp, xp.triu(l_dot))
+    a_dot = matmul(xp, l_dot, adjoint(xp, l))
+    return (xp.linalg.solve(a, b_dot - matmul(xp, a_dot + adjoint(xp, a_dot), x)),)
+
+
 Op(
     name="cholesky",
     function=cholesky,
@@ -163,4 +322,15 @@ Op(
     jvp_formula=jvp_formula,
     outputs=("L",),
     holomorphic=lambda name, options: False,
+)
+Op(
+    name="cholesky_solve",
+    function=cholesky_solve,
+    forward=kernels.cholesky_solve,
+    pullback=kernels.cholesky_solve_vjp,
+    pushforward=kernels.cholesky_solve_jvp,
+    vjp_formula=solve_vjp_formula,
+    jvp_formula=solve_jvp_formula,
+    outputs=("x",),
+    holomorphic=lambda name, options: name == "b",
 )

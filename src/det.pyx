@@ -1,0 +1,376 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The determinant, and the sign and logarithm of its absolute value, through A = P L U.
+
+    det_dot = tr(adj(A) A_dot),  A_bar = det_bar adj(A)^H
+    t = tr(A^-1 A_dot):  logabsdet_dot = Re t,  sign_dot = i sign Im t
+    A_bar = (logabsdet_bar + i Im(conj(sign) sign_bar)) A^-H
+
+M. B. Giles, Collected matrix derivative results for forward and reverse mode algorithmic differentiation,
+Advances in Automatic Differentiation (2008), sections 2.2.4 and 2.2.5; adj(A) = det(A) A^-1 is the adjugate, which
+a singular matrix has, too. With u the last pivot and U11, U12 what is above and left of it,
+
+    u U^-1 = ( u U11^-1   -U11^-1 U12 )
+             (    0             1     )
+
+divides by no last pivot, and adj(A) = d u U^-1 L^-1 P^T with d the product of the other ones and of P's sign. It is
+as good as the factors are well conditioned, but for the scale of U's rows: G. W. Stewart, On the adjugate matrix,
+Linear Algebra Appl. 283 (1998). Where their condition is above WORTH, as the pivots hide a small singular value, or
+where an earlier pivot is zero, the singular values A = W diag(s) V^H are taken:
+
+    adj(A)^H = conj(det(W) det(V^H)) W diag(prod of the other s_j) V^H
+
+Either way the error is c n eps s_1 / s_(n-1) of the norm, and no matrix is taken for singular.
+"""
+
+from libc.math cimport NAN, fabs, frexp, ldexp, log
+from numpy.linalg import LinAlgError
+
+from blas cimport (c, conj, d, gemm, gesdd, gesdd_workspace, get_real, imag, real, s, scalar, set_real, share_products,
+                   trmm, trsm, trtri_upper, z)
+from dense cimport all_finite, conjugate, copy_triangle, has_nan, permute_rows, transpose, zero_on_diagonal
+from gufunc cimport NONFINITE, dtypes
+from pivoted cimport factor, pivots_valid
+
+from matkern.kernels.gufunc import Kernel, share
+
+share_products(share)
+
+cdef enum:
+    WORTH = 1000
+
+cdef enum:
+    SINGULAR = 1
+    BAD_PIVOTS
+    NO_CONVERGENCE
+
+ctypedef double complex number
+
+cdef struct Scaled:         # value 2^exponent, so that products of many factors neither overflow nor underflow
+    number value
+    Py_ssize_t exponent
+
+
+cdef inline Scaled scaled(number x) noexcept nogil:
+    """x with a value of modulus about 1, or zero."""
+    cdef Scaled result
+    cdef int exponent = 0
+    frexp(max(fabs(x.real), fabs(x.imag)), &exponent)
+    result.exponent = exponent
+    result.value = ldexp(x.real, -exponent) + 1j * ldexp(x.imag, -exponent)
+    return result
+
+
+cdef inline Scaled times(Scaled x, Scaled y) noexcept nogil:
+    cdef Scaled result = scaled(x.value * y.value)
+    result.exponent += x.exponent + y.exponent
+    return result
+
+
+cdef inline number plain(Scaled x) noexcept nogil:
+    cdef int exponent = <int> max(<Py_ssize_t> -5000, min(x.exponent, <Py_ssize_t> 5000))
+    return ldexp(x.value.real, exponent) + 1j * ldexp(x.value.imag, exponent)
+
+
+cdef inline number as_number(scalar x) noexcept nogil:
+    return real(x) + 1j * imag(x)
+
+
+cdef inline scalar as_scalar(scalar *unused, number x) noexcept nogil:
+    if scalar is s or scalar is d:
+        return <scalar> x.real
+    else:
+        return <scalar> x
+
+
+cdef Scaled product(Py_ssize_t count, Py_ssize_t n, scalar *lu, int *piv) noexcept nogil:
+    """The first `count` pivots, and the sign of all row interchanges."""
+    cdef Scaled total = scaled(1)
+    cdef Py_ssize_t i
+    for i in range(count):
+        total = times(total, scaled(as_number(lu[i * n + i])))
+    for i in range(n):
+        if piv[i] != i:
+            total.value = -total.value
+    return total
+
+
+cdef inline double modulus(scalar x) noexcept nogil:
+    """|x| to a factor of sqrt(2)."""
+    return fabs(real(x)) + fabs(imag(x))
+
+
+cdef double condition(Py_ssize_t rows, Py_ssize_t n, scalar *u, scalar *w) noexcept nogil:
+    """That of the leading triangle of U, whose inverse is W, with rows scaled to a diagonal of 1; infinity norm."""
+    cdef Py_ssize_t i, j
+    cdef double row, inverse_row, largest = 1, largest_inverse = 1
+    for i in range(rows):
+        row = inverse_row = 0
+        for j in range(i, rows):
+            row += modulus(u[i * n + j])
+            inverse_row += modulus(w[i * n + j]) * modulus(u[j * n + j])
+        row /= modulus(u[i * n + i])
+        if not (row <= largest):
+            largest = row
+        if not (inverse_row <= largest_inverse):
+            largest_inverse = inverse_row
+    return largest * largest_inverse
+
+
+cdef double largest_of(Py_ssize_t size, scalar *a) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef double largest = 0
+    for i in range(size):
+        largest = max(largest, modulus(a[i]))
+    return largest
+
+
+cdef double adjugate_of_factor(Py_ssize_t n, scalar *lu, int *piv, scalar *g, scalar *w, Scaled *last) noexcept nogil:
+    """G := conj(u') A^-H for the last pivot u = u' 2^exponent, by the identity above; returns a condition, or NaN."""
+    cdef Py_ssize_t i, j, m = n - 1
+    cdef scalar *u = lu + m * n + m
+    cdef scalar pivot
+    cdef double k, before
+    last[0] = scaled(as_number(u[0]))
+    pivot = as_scalar(lu, last[0].value)
+    copy_triangle(c'U', False, n, lu, w)
+    trtri_upper(m, w, n)
+    k = condition(m, n, lu, w)
+    gemm(c'N', c'N', m, 1, m, -1, w, n, lu + m, n, 0, w + m, n)
+    w[m * n + m] = 1
+    for i in range(n):
+        for j in range(i, m):
+            w[i * n + j] = w[i * n + j] * pivot
+        w[i * n + m] = as_scalar(lu, ldexp(real(w[i * n + m]), <int> -last[0].exponent)
+                                 + 1j * ldexp(imag(w[i * n + m]), <int> -last[0].exponent))
+    before = largest_of(n * n, w)
+    transpose(n, n, w, g)
+    conjugate(n * n, g)
+    trsm(c'L', c'L', c'C', c'U', n, n, 1, lu, n, g, n)
+    if not all_finite(c'A', n, g):
+        return NAN
+    permute_rows(n, n, piv, True, g)
+    return k * max(1.0, largest_of(n * n, g) / before)              # how much L^-H lets grow
+
+
+cdef void multiply(Py_ssize_t size, Scaled scale, scalar *g) noexcept nogil:
+    """G := scale G, with one rounding where the factor's exponent is moderate."""
+    cdef Py_ssize_t i
+    cdef Scaled x
+    cdef number f = plain(scale)
+    if -900 < scale.exponent < 900:
+        for i in range(size):
+            g[i] = as_scalar(g, as_number(g[i]) * f)
+        return
+    for i in range(size):
+        x = scaled(as_number(g[i]))
+        g[i] = as_scalar(g, plain(times(x, scale)))
+
+
+cdef number phase_of_unitary(Py_ssize_t n, scalar *q, scalar *lu, int *piv, scalar *work) noexcept nogil:
+    cdef Scaled x
+    factor(n, n, q, lu, piv, work)
+    x = product(n, n, lu, piv)
+    return x.value / abs(x.value)
+
+
+cdef int adjugate_by_svd(Py_ssize_t n, scalar *lu, int *piv, Scaled scale, scalar *g, scalar *work) noexcept nogil:
+    """G := scale adj(A)^H through the singular values of P L U."""
+    cdef Py_ssize_t i, j, square = n * n
+    cdef scalar *w = work
+    cdef scalar *vh = w + square
+    cdef scalar *a = vh + square
+    cdef scalar *sigma = a + square
+    cdef scalar *rest = sigma + n
+    cdef Scaled others
+    cdef number f
+    copy_triangle(c'U', False, n, lu, a)
+    trmm(c'L', c'L', c'N', c'U', n, n, 1, lu, n, a, n)
+    permute_rows(n, n, piv, True, a)
+    if not all_finite(c'A', n, a):
+        return NONFINITE
+    if gesdd(n, n, a, sigma, w, vh, rest) > 0:
+        return NO_CONVERGENCE
+    # `rest` has room for two matrices; a is free
+    f = (phase_of_unitary(n, w, a, <int*> (rest + square), rest)
+         * phase_of_unitary(n, vh, a, <int*> (rest + square), rest)).conjugate()
+    scale = times(scale, scaled(f))
+    for i in range(n):
+        others = scale
+        for j in range(n):
+            if j != i:
+                others = times(others, scaled(get_real(sigma, j)))
+        for j in range(n):
+            a[i * n + j] = vh[i * n + j]
+        multiply(n, others, a + i * n)
+    gemm(c'N', c'N', n, n, n, 1, w, n, a, n, 0, g, n)
+    return 0
+
+
+cdef int adjugate(Py_ssize_t n, scalar *lu, int *piv, number scale, scalar *g, scalar *work) noexcept nogil:
+    """G := scale adj(A)^H."""
+    cdef Scaled last, total
+    if not pivots_valid(n, n, piv):
+        return BAD_PIVOTS
+    if has_nan(c'A', n, n, lu):
+        return NONFINITE
+    if not adjugate_of_factor(n, lu, piv, g, work, &last) <= WORTH:
+        return adjugate_by_svd(n, lu, piv, scaled(scale), g, work)
+    total = product(n - 1, n, lu, piv)
+    total.value = total.value.conjugate()
+    total = times(total, scaled(scale))
+    total.exponent += last.exponent
+    multiply(n * n, total, g)
+    return 0
+
+
+cdef int det_forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    cdef scalar *lu = x[2]
+    cdef int *piv = <int*> x[3]
+    if lu is NULL:
+        lu = work + n[0] * n[0]
+    if piv is NULL:
+        piv = <int*> (work + 2 * n[0] * n[0])
+    factor(n[0], n[0], <scalar*> x[0], lu, piv, work)
+    (<scalar*> x[1])[0] = as_scalar(lu, plain(product(n[0], n[0], lu, piv)))
+    return 0
+
+
+cdef int det_pullback(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    if n[0] == 0:
+        return 0
+    return adjugate(n[0], <scalar*> x[0], <int*> x[1], as_number((<scalar*> x[2])[0]), <scalar*> x[3], work)
+
+
+cdef int det_pushforward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    cdef Py_ssize_t i, square = n[0] * n[0]
+    cdef scalar *a_dot = x[2]
+    cdef scalar total = 0
+    cdef int code
+    if n[0]:
+        code = adjugate(n[0], <scalar*> x[0], <int*> x[1], 1, work, work + square)
+        if code:
+            return code
+    for i in range(square):
+        total = total + conj(work[i]) * a_dot[i]
+    (<scalar*> x[3])[0] = total
+    return 0
+
+
+cdef int slogdet_forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    cdef scalar *sign = x[1]
+    cdef scalar *lu = x[3]
+    cdef int *piv = <int*> x[4]
+    cdef Py_ssize_t i
+    cdef double total = 0, size
+    cdef number phase = 1, pivot
+    if lu is NULL:
+        lu = work + n[0] * n[0]
+    if piv is NULL:
+        piv = <int*> (work + 2 * n[0] * n[0])
+    factor(n[0], n[0], <scalar*> x[0], lu, piv, work)
+    for i in range(n[0]):
+        pivot = as_number(lu[i * n[0] + i])
+        size = abs(pivot)
+        total += log(size)
+        if size == 0:
+            phase = 0
+        else:
+            phase = phase * (pivot / size) * (1 if piv[i] == i else -1)
+    if has_nan(c'A', n[0], n[0], lu):
+        return NONFINITE
+    sign[0] = as_scalar(lu, phase)
+    set_real(<scalar*> x[2], 0, total)
+    return 0
+
+
+cdef int inverse_adjoint(Py_ssize_t n, scalar *lu, int *piv, number scale, scalar *g, scalar *work) noexcept nogil:
+    """G := scale A^-H."""
+    cdef Scaled last
+    if not pivots_valid(n, n, piv):
+        return BAD_PIVOTS
+    if zero_on_diagonal(n, n, lu):
+        return NONFINITE if has_nan(c'A', n, n, lu) else SINGULAR
+    adjugate_of_factor(n, lu, piv, g, work, &last)
+    multiply(n * n, scaled(scale / last.value.conjugate()), g)
+    return 0
+
+
+cdef int slogdet_pullback(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    cdef scalar *sign_bar = x[3]
+    cdef scalar *logabsdet_bar = x[4]
+    cdef number scale = 0
+    if n[0] == 0:
+        return 0
+    if logabsdet_bar is not NULL:
+        scale = get_real(logabsdet_bar, 0)
+    if sign_bar is not NULL and (scalar is c or scalar is z):
+        scale = scale + 1j * (as_number((<scalar*> x[0])[0]).conjugate() * as_number(sign_bar[0])).imag
+    return inverse_adjoint(n[0], <scalar*> x[1], <int*> x[2], scale, <scalar*> x[5], work)
+
+
+cdef int slogdet_pushforward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    cdef Py_ssize_t i, square = n[0] * n[0]
+    cdef scalar *a_dot = x[3]
+    cdef scalar *sign_dot = x[4]
+    cdef number trace = 0
+    cdef int code
+    if n[0]:
+        code = inverse_adjoint(n[0], <scalar*> x[1], <int*> x[2], 1, work, work + square)
+        if code:
+            return code
+    for i in range(square):
+        trace += as_number(conj(work[i]) * a_dot[i])
+    if sign_dot is not NULL:
+        sign_dot[0] = as_scalar(sign_dot, 1j * as_number((<scalar*> x[0])[0]) * trace.imag)
+    if x[5] is not NULL:
+        set_real(<scalar*> x[5], 0, trace.real)
+    return 0
+
+
+cdef Py_ssize_t forward_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
+    return 2 * n[0] * n[0] + n[0]
+
+
+cdef Py_ssize_t adjugate_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
+    """Room for one more matrix than the singular values take, whose workspace holds two later on."""
+    cdef Py_ssize_t size = gesdd_workspace(n[0], n[0])
+    return -1 if size < 0 else max(size, 2 * n[0] * n[0] + n[0]) + 4 * n[0] * n[0] + n[0]
+
+
+cdef Py_ssize_t inverse_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
+    return 2 * n[0] * n[0]
+
+
+FAILURES = {
+    SINGULAR: (LinAlgError, "is singular: the logarithm of its determinant has no derivative"),
+    BAD_PIVOTS: (ValueError, "has row interchanges that are not those of a factorisation"),
+    NO_CONVERGENCE: (LinAlgError, "has singular values that did not converge"),
+}
+
+det = Kernel(
+    "det", "a(n,n) -> det(), lu(n,n), piv:int(n)",
+    dtypes(det_forward[s], det_forward[d], det_forward[c], det_forward[z]), <size_t> forward_workspace,
+    optional=("lu", "piv"))
+det_vjp = Kernel(
+    "det_vjp", "lu(n,n), piv:int(n), det_bar() -> a_bar(n,n)",
+    dtypes(det_pullback[s], det_pullback[d], det_pullback[c], det_pullback[z]),
+    <size_t> adjugate_workspace, failures=FAILURES)
+det_jvp = Kernel(
+    "det_jvp", "lu(n,n), piv:int(n), a_dot(n,n) -> det_dot()",
+    dtypes(det_pushforward[s], det_pushforward[d], det_pushforward[c], det_pushforward[z]),
+    <size_t> adjugate_workspace, failures=FAILURES)
+slogdet = Kernel(
+    "slogdet", "a(n,n) -> sign(), logabsdet:real(), lu(n,n), piv:int(n)",
+    dtypes(slogdet_forward[s], slogdet_forward[d], slogdet_forward[c], slogdet_forward[z]),
+    <size_t> forward_workspace, optional=("lu", "piv"))
+slogdet_vjp = Kernel(
+    "slogdet_vjp", "sign(), lu(n,n), piv:int(n), sign_bar(), logabsdet_bar:real() -> a_bar(n,n)",
+    dtypes(slogdet_pullback[s], slogdet_pullback[d], slogdet_pullback[c], slogdet_pullback[z]),
+    <size_t> inverse_workspace, failures=FAILURES)
+slogdet_jvp = Kernel(
+    "slogdet_jvp", "sign(), lu(n,n), piv:int(n), a_dot(n,n) -> sign_dot(), logabsdet_dot:real()",
+    dtypes(slogdet_pushforward[s], slogdet_pushforward[d], slogdet_pushforward[c], slogdet_pushforward[z]),
+    <size_t> inverse_workspace, failures=FAILURES, optional=("sign_dot", "logabsdet_dot"))
+
+for kernel in (det, det_vjp, det_jvp, slogdet, slogdet_vjp, slogdet_jvp):
+    globals().update(kernel.gufuncs())

@@ -52,6 +52,11 @@ def general(rng, batch, n, dtype):
     return (2 * np.eye(n) + normal(rng, (batch, n, n), dtype) / (4 * np.sqrt(n)))[:, rng.permutation(n)]
 
 
+def unit(rng, batch, n, dtype):
+    """A determinant of about 1."""
+    return general(rng, batch, n, dtype) / 2
+
+
 def one(matrix):
     return lambda *args: (matrix(*args),)
 
@@ -107,6 +112,53 @@ CASES = [
         with_rhs(factored),
         torch=lambda torch, lu, piv, b: torch.linalg.lu_solve(lu, piv + 1, b),  # counts pivots from 1
         jax=None,  # its pullback never returns for batches of n = 100, with jaxlib 0.10.2 on two CPUs
+    ),
+    Case(
+        "cholesky_solve",
+        with_rhs(one(lower)),
+        torch=lambda torch, l, b: torch.cholesky_solve(b, l),
+        jax=lambda jax, l, b: jax.scipy.linalg.cho_solve((l, True), b),
+    ),
+    Case(
+        "inv",
+        one(general),
+        autograd=lambda np, a: np.linalg.inv(a),
+        torch=lambda torch, a: torch.linalg.inv(a),
+        jax=lambda jax, a: jax.numpy.linalg.inv(a),
+    ),
+    Case(
+        "det",
+        one(unit),
+        autograd=lambda np, a: np.linalg.det(a),
+        torch=lambda torch, a: torch.linalg.det(a),
+        jax=lambda jax, a: jax.numpy.linalg.det(a),
+    ),
+    Case(
+        "slogdet",
+        one(general),
+        autograd=lambda np, a: np.linalg.slogdet(a),
+        torch=lambda torch, a: torch.linalg.slogdet(a),
+        jax=lambda jax, a: jax.numpy.linalg.slogdet(a),
+        real_only=("autograd",),
+    ),
+    Case(
+        "matmul",
+        with_rhs(one(general)),
+        autograd=lambda np, a, b: np.matmul(a, b),
+        torch=lambda torch, a, b: torch.matmul(a, b),
+        jax=lambda jax, a, b: jax.numpy.matmul(a, b),
+    ),
+    *(
+        Case(
+            "norm",
+            one(general),
+            autograd=None if order == 2 else lambda np, a, order=order: np.linalg.norm(a, order, axis=(-2, -1)),
+            torch=lambda torch, a, order=order: torch.linalg.norm(a, order, dim=(-2, -1)),
+            jax=lambda jax, a, order=order: jax.numpy.linalg.norm(a, order, axis=(-2, -1)),
+            options={"ord": order, "axis": (-2, -1)},
+            variant=f"_{order}",
+        )
+        for order in ("fro", "nuc", 2)
     ),
     Case(
         "eigh",

@@ -275,25 +275,34 @@ class Op:
         results = [values[n] for n in self.outputs]
         return self.result(*results) if self.result else results[0]
 
+    @cached_property
+    def positional(self):
+        """Names of the function's parameters that may be given by position."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+
     def arguments(self, inputs, options):
         """The kernels' inputs, in order, and the options of a call of the function; raise if they do not fit.
 
-        Inputs may be named; what is left out is a number.
+        Inputs may be named, and options given by position where the function has them so; an input that is left out is
+        a number.
         """
-        if options:
-            named = {n: x for n, x in options.items() if n in self.inputs[len(inputs) :]}
-            inputs = (*inputs, *(named[n] for n in self.inputs if n in named))
-            options = {key: value for key, value in options.items() if key not in named}
-        if options:
+        given = dict(zip(self.positional, inputs, strict=False))
+        both = given.keys() & options.keys()
+        if len(inputs) > len(given) or both:
+            what = f"got {len(inputs)}" if len(inputs) > len(given) else f"and {', '.join(both)} twice"
+            raise TypeError(f"{self.name} takes {', '.join(self.positional)} by position, {what}")
+        if options or len(inputs) != len(self.inputs) or self.layout.options:
+            given |= options
+            options = {key: value for key, value in given.items() if key not in self.inputs}
             self.check_options(options)
-        numbers = self.defaults | self.layout.numbers(options)
-        if numbers:
-            given = dict(zip(self.inputs, inputs, strict=False)) if len(inputs) <= len(self.inputs) else {}
+            numbers = self.defaults | self.layout.numbers(options)
             given |= {n: x for n, x in numbers.items() if given.get(n) is None}
-            inputs = tuple(given[n] for n in self.inputs if n in given)
-        if len(inputs) != len(self.inputs):
-            needed = [n for n in self.inputs if n not in numbers]
-            raise TypeError(f"{self.name} takes {len(needed)} inputs ({', '.join(needed)}), got {len(inputs)}")
+            missing = [n for n in self.inputs if n not in given]
+            if missing:
+                needed = [n for n in self.inputs if n not in numbers]
+                raise TypeError(f"{self.name} needs {', '.join(needed)}; {', '.join(missing)} is missing")
+            inputs = tuple(given[n] for n in self.inputs)
         return inputs, options
 
     def check_options(self, options):
@@ -404,7 +413,8 @@ class Call:
     def __init__(self, op, inputs, options):
         self.op, options = _find(op).variant(options)
         op = self.op
-        self.given = len(inputs) + len([n for n in op.inputs[len(inputs) :] if n in options])
+        named = {*op.positional[: len(inputs)], *options}
+        self.given = len([n for n in op.inputs if n in named])
         inputs, options = op.arguments(inputs, options)
         self.inputs = [as_array(x) for x in inputs]
         self.options, self.views = op.layout.views(op, self.inputs, options)

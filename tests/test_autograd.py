@@ -142,7 +142,7 @@ class TestConventions:
             mag.cholesky(-np.eye(2))
         with pytest.raises(TypeError, match="solve has no option 'lower'"):
             mag.solve(np.eye(2), np.ones(2), lower=True)
-        with pytest.raises(TypeError, match=r"solve takes 2 inputs \(a, b\), got 1"):
+        with pytest.raises(TypeError, match="solve needs a, b; b is missing"):
             mag.solve(np.eye(2))
 
 

@@ -1,5 +1,6 @@
 """Repeated eigenvalues and free phases: what has a derivative has it, and what has none says so."""
 
+import mpmath
 import numpy as np
 import pytest
 from numpy.linalg import LinAlgError
@@ -162,3 +163,111 @@ def test_equal_eigenvalues_of_large_matrices_count_as_repeated(rng, n, dtype):
     (w, v), pull = mk.vjp("eigh", a)
     assert np.ptp(w[: n // 2]) > 0 or n == 4
     assert np.isnan(pull((None, normal(rng, v.shape, dtype)))[0]).all()
+
+
+# ---- determinants of singular matrices
+
+
+def adjugate(a):
+    """By minors, each a determinant in 60 digits: exact for what is given."""
+    n = len(a)
+    with mpmath.workdps(60):
+        m = mpmath.matrix(a.tolist())
+        minors = [
+            [
+                mpmath.det(mpmath.matrix([[m[r, c] for c in range(n) if c != j] for r in range(n) if r != i]))
+                for j in range(n)
+            ]
+            for i in range(n)
+        ]
+    signs = np.array([[(-1) ** (i + j) for j in range(n)] for i in range(n)])
+    return (signs * np.array([[complex(x) for x in row] for row in minors])).T
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rank", [5, 4, 3, 0])
+def test_det_of_a_singular_matrix_has_a_gradient(rng, rank, dtype):
+    """The error is at most 10 n eps s_1 / s_(n-1) of the norm for corank 1; for lower ranks the adjugate is zero, up to
+    the product of the largest n - 2 singular values and what rounding makes of the next."""
+    n = 5
+    u, v = (np.linalg.qr(normal(rng, (n, n), dtype))[0] for _ in range(2))
+    s = np.linspace(2, 1, n) * (np.arange(n) < rank)
+    a = ((u * s) @ adjoint(v)).astype(dtype)
+    eps = np.finfo(dtype).eps
+    _, pull = mk.vjp("det", a)
+    (got,) = pull(np.ones((), dtype))
+    want = adjoint(adjugate(a))
+    s = np.linalg.svd(a.astype(np.result_type(dtype, float)))[1]
+    if rank >= n - 1:
+        assert np.linalg.norm(got - want) <= 10 * n * eps * s[0] / s[-2] * np.linalg.norm(want)
+    else:
+        assert np.linalg.norm(got) <= 10 * n * eps * np.prod(s[:2]) * s[0] ** 2
+    t = normal(rng, (n, n), dtype)
+    _, d_dot = mk.jvp("det", (a,), (t,))
+    assert abs(d_dot - np.trace(adjoint(want) @ t)) <= 40 * n * eps * np.linalg.norm(t) * 16
+
+
+@pytest.mark.parametrize("n", [8, 30])
+def test_det_where_pivots_hide_a_small_singular_value(n):
+    """Kahan's matrix, moved by one row, has no small pivot before the last and a singular value near zero; the adjugate
+    by minors is exact."""
+    c, s = np.cos(1.2), np.sin(1.2)
+    a = np.diag(s ** np.arange(n)) @ (np.eye(n) - c * np.triu(np.ones((n, n)), 1))
+    a[:, -1] = a[:, :-1] @ np.linspace(0.1, 0.3, n - 1)  # singular, and the last pivot is rounding
+    (got,) = mk.vjp("det", a)[1](1.0)
+    sigma = np.linalg.svd(a)[1]
+    if n == 8:
+        want = adjugate(a).T.real
+    else:
+        with mpmath.workdps(80):
+            eye = mpmath.eye(n) * mpmath.mpf(10) ** -40  # of the matrix beside it
+            m = mpmath.matrix(a.tolist()) + eye
+            want = np.array((mpmath.det(m) * m**-1).T.tolist(), dtype=float)
+    assert np.linalg.norm(got - want) <= 10 * n * np.finfo(float).eps * sigma[0] / sigma[-2] * np.linalg.norm(want)
+
+
+def test_det_of_zero_and_of_a_zero_pivot_in_front():
+    np.testing.assert_array_equal(mk.vjp("det", np.zeros((3, 3)))[1](1.0)[0], np.zeros((3, 3)))
+    np.testing.assert_array_equal(mk.vjp("det", np.zeros((1, 1)))[1](1.0)[0], np.ones((1, 1)))
+    a = np.diag([2.0, 0.0, 3.0])
+    np.testing.assert_allclose(mk.vjp("det", a)[1](1.0)[0], np.diag([0.0, 6.0, 0.0]), atol=1e-15)
+
+
+# ---- kinks of norms
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("order", [None, 1, 2, 3, 0.5, 0, -1, -2, np.inf, -np.inf])
+def test_a_zero_vector_s_norm_has_gradient_zero(order, dtype):
+    x = np.zeros((2, 3), dtype)
+    x[1] = [1, 0, 0]
+    y, pull = mk.vjp("norm", x, ord=order, axis=1)
+    (bar,) = pull(np.ones_like(y))
+    np.testing.assert_array_equal(bar[0], 0)
+    if order != -np.inf and order is not None and order < 0:
+        np.testing.assert_array_equal(bar[1], 0)  # the norm is zero, as the smallest entry is
+    elif order not in (0, -np.inf):
+        np.testing.assert_array_equal(bar[1], [1, 0, 0])
+
+
+def test_ties_split_evenly():
+    x = np.array([2.0, -2.0, 1.0])
+    np.testing.assert_array_equal(mk.norm_vjp(x, 1.0, np.inf), [0.5, -0.5, 0])
+    np.testing.assert_array_equal(mk.norm_vjp(np.array([3.0, -1.0, 1.0]), 1.0, -np.inf), [0, -0.5, 0.5])
+    a = np.array([[1.0, -2.0], [2.0, 1.0]])
+    np.testing.assert_array_equal(mk.norm_vjp(a, 1.0, 1), [[0.5, -0.5], [0.5, 0.5]])
+    np.testing.assert_array_equal(
+        mk.norm_vjp(np.array([[2.0, -2.0], [3.0, 1.0]]), 1.0, np.inf), [[0.5, -0.5], [0.5, 0.5]]
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("order", ["nuc", 2, -2])
+def test_norms_of_repeated_and_zero_singular_values(rng, dtype, order):
+    """Orthonormal columns: s = 1 throughout; a matrix of rank one: two zeros; nothing: zero."""
+    q = np.linalg.qr(normal(rng, (5, 3), dtype))[0].astype(dtype)
+    assert_near(mk.norm_vjp(q, 1.0, order), q if order == "nuc" else q / 3)
+    u, v = normal(rng, (5, 1), dtype), normal(rng, (1, 3), dtype)
+    want = np.zeros((5, 3), dtype) if order == -2 else u @ v / np.linalg.norm(u) / np.linalg.norm(v)
+    assert_near(mk.norm_vjp(u @ v, 1.0, order), want)
+    np.testing.assert_array_equal(mk.norm_vjp(np.zeros((5, 3), dtype), 1.0, order), 0)

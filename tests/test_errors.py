@@ -16,6 +16,11 @@ CALLS = {  # a matrix that fails the operation, and calls of it
     "solve": (np.ones((4, 4)), lambda a, **o: mk.solve(a, np.ones((4, 1)), **o)),
     "solve pos": (-np.eye(4), lambda a, **o: mk.solve(a, np.ones((4, 1)), assume_a="pos", **o)),
     "solve_triangular": (np.triu(np.ones((4, 4)), 1), lambda a, **o: mk.solve_triangular(a, np.ones((4, 1)), **o)),
+    "inv": (np.ones((4, 4)), mk.inv),
+    "cholesky_solve": (
+        np.diag([1.0, 0.0, 1.0, 1.0]),
+        lambda a, **o: mk.cholesky_solve(np.tril(a), np.ones((4, 1)), **o),
+    ),
     "lu_solve": (np.ones((4, 4)), lambda a, **o: mk.lu_solve(*mk.lu_factor(a), np.ones((4, 1)), **o)),
 }
 
@@ -82,25 +87,64 @@ def test_eigh_of_nan_or_infinity_is_nan(rng, value, dtype):
 
 
 @pytest.mark.parametrize(
-    "name", ["cholesky", "lu_factor", "lu", "solve", "solve_triangular", "lu_solve", "eigh", "eigvalsh"]
+    "name",
+    [
+        "cholesky",
+        "cholesky_solve",
+        "det",
+        "eigh",
+        "eigvalsh",
+        "inv",
+        "lu",
+        "lu_factor",
+        "lu_solve",
+        "matmul",
+        "norm",
+        "slogdet",
+        "solve",
+        "solve_triangular",
+    ],
 )
 def test_nan_in_one_matrix_leaves_the_derivatives_of_the_others_alone(rng, name):
     a = positive(rng, (3,), 4, "float64")
     b = rng.standard_normal((3, 4, 2))
 
     def gradient(a, nan):
-        inputs = (a, b) if name.startswith("solve") else (*mk.lu_factor(a), b) if name == "lu_solve" else (a,)
-        y, pull = mk.vjp(name, *inputs)
+        second = "solve" in name or name == "matmul"
+        inputs = (*mk.lu_factor(a), b) if name == "lu_solve" else (a, b) if second else (a,)
+        y, pull = mk.vjp(name, *inputs, **({"axis": (1, 2)} if name == "norm" else {}))
         ys = y if isinstance(y, tuple) else (y,)
         names = mk.OPS[name].differentiable_outputs
         g = tuple(np.ones(x.shape) if n in names else None for n, x in zip(mk.OPS[name].outputs, ys, strict=True))
-        (_, _, *_), bars = ys * 2, pull(g if len(g) > 1 else g[0])
-        assert not nan or np.isnan(bars[0][1]).any()
+        bars = pull(g if len(g) > 1 else g[0])
+        assert not nan or any(np.isnan(bar[1]).any() for bar in bars if bar is not None)
         return bars[0][[0, 2]]
 
     want = gradient(a, False)
     a[1, 1, 0] = a[1, 0, 1] = np.nan
     np.testing.assert_array_equal(gradient(a, True), want)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("order", ["nuc", 2, -2])
+def test_a_norm_of_singular_values_of_nan_or_infinity_is_nan(rng, value, order):
+    x = rng.standard_normal((3, 2, 4))
+    want = mk.norm(x, order, (1, 2))
+    x[1, 0, 3] = value
+    got = mk.norm(x, order, (1, 2))
+    assert np.isnan(got[1])
+    np.testing.assert_array_equal(got[[0, 2]], want[[0, 2]])
+
+
+def test_slogdet_of_a_singular_matrix_has_no_derivative(rng):
+    a = rng.standard_normal((3, 2, 2))
+    a[1] = [[1, 2], [2, 4]]
+    (sign, logabsdet), pull = mk.vjp("slogdet", a)
+    assert sign[1] == 0 and logabsdet[1] == -np.inf
+    with pytest.raises(LinAlgError, match=r"matrix \[1\] of the batch is singular: the logarithm of its determinant"):
+        pull((None, np.ones(3)))
+    bar = mk.vjp("slogdet", a, on_error="nan")[1]((None, np.ones(3)))[0]
+    assert np.isnan(bar[1]).all() and np.isfinite(bar[[0, 2]]).all()
 
 
 def test_lu_without_a_derivative(rng):
@@ -172,7 +216,7 @@ def test_lu_without_a_derivative(rng):
             "row interchanges that are not",
         ),
         (lambda: mk.vjp("choleski", np.eye(2)), ValueError, "unknown operation 'choleski'; matkern has cholesky, "),
-        (lambda: mk.vjp("solve", np.eye(2)), TypeError, r"solve takes 2 inputs \(a, b\), got 1"),
+        (lambda: mk.vjp("solve", np.eye(2)), TypeError, "solve needs a, b; b is missing"),
         (
             lambda: mk.vjp("cholesky", np.eye(2), lower=True),
             TypeError,
@@ -198,6 +242,30 @@ def test_lu_without_a_derivative(rng):
             ValueError,
             "2 inputs need as many tangents, got 1",
         ),
+        (lambda: mk.matmul(1.0, np.eye(2)), ValueError, "a needs at least 1 dimension; multiply by a number"),
+        (lambda: mk.matmul(np.ones(3), np.eye(2)), ValueError, r"b\(k,n\) has shape \(2, 2\), but k = 3 of a"),
+        (lambda: mk.norm(np.eye(2), "frobenius"), ValueError, "ord for 2 axes must be None or one of 'fro', 'nuc', 1"),
+        (lambda: mk.norm(np.ones(2), "fro"), ValueError, "ord for 1 axis must be None or a number, got 'fro'"),
+        (
+            lambda: mk.norm(np.ones((2, 2, 2)), 2),
+            ValueError,
+            "ord for 3 axes must be None .*axis name one or two, got 2",
+        ),
+        (lambda: mk.norm(np.eye(2), axis=2), ValueError, "axis 2 is out of bounds for an array of 2 dimensions"),
+        (lambda: mk.norm(np.eye(2), axis=(0, -2)), ValueError, r"axis \(0, -2\) names one axis twice"),
+        (
+            lambda: mk.norm(np.eye(2), axis="0"),
+            TypeError,
+            "axis must be None, an integer or a pair of integers, got '0'",
+        ),
+        (lambda: mk.norm(np.eye(2), np.nan), ValueError, "ord for 2 axes must be None or one of .*, got nan"),
+        (lambda: mk.vjp("norm", np.eye(2), kind="nuc"), TypeError, "norm has no option 'kind'; it has ord, axis, keep"),
+        (
+            lambda: mk.vjp("norm", np.eye(2), 2, ord=1),
+            TypeError,
+            "takes x, ord, axis, keepdims by position, and ord twice",
+        ),
+        (lambda: mk.vjp("solve", np.eye(2), 1, 2), TypeError, "solve takes a, b by position, got 3"),
         (lambda: mk.jvp("cholesky", (np.eye(2),), (np.ones(3),)), ValueError, r"tangent of a has shape \(3,\)"),
     ],
 )
@@ -223,7 +291,7 @@ for name in mk.OPS:
         a = np.eye(5, dtype=dtype) * 2
         a[0, 0] = np.inf
         b = np.ones((5, 2), dtype)
-        inputs = {1: (a,), 2: (a, b), 3: (a, np.arange(5), b)}[len(mk.OPS[name].inputs)]
+        inputs = (a, np.arange(5), b) if name == "lu_solve" else (a, b) if "b" in mk.OPS[name].inputs else (a,)
         mk.vjp(name, *inputs, on_error="nan")
         mk.jvp(name, inputs, [x if x.dtype.kind in "fc" else None for x in inputs], on_error="nan")
 """

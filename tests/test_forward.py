@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.linalg
-from samples import DTYPES, adjoint, assert_near, general, hermitian, normal, positive, tall, wide
+from samples import DTYPES, adjoint, assert_near, balanced, general, hermitian, normal, positive, tall, vectors, wide
 
 import matkern as mk
 
@@ -75,6 +75,58 @@ class TestEquations:
         a, b = general(rng, (2,), n, dtype)[..., ::-1, :], normal(rng, (2, n, 3), dtype)
         assert_near(a @ mk.lu_solve(*mk.lu_factor(a), b), b)
 
+    @pytest.mark.parametrize("lower", [True, False])
+    def test_cholesky_solve(self, rng, n, dtype, lower):
+        a, b = positive(rng, (2,), n, dtype), normal(rng, (2, n, 3), dtype)
+        factor = mk.cholesky(a, upper=not lower)
+        junk = factor + (np.triu if lower else np.tril)(np.full((n, n), 7, dtype), 1 if lower else -1)
+        assert_near(a @ mk.cholesky_solve(junk, b, lower=lower), b)
+
+    def test_inv(self, rng, n, dtype):
+        a = general(rng, (2,), n, dtype)[..., ::-1, :]
+        x = mk.inv(a)
+        assert x.dtype == a.dtype
+        assert_near(a @ x, np.broadcast_to(np.eye(n, dtype=dtype), a.shape))
+
+    def test_det(self, rng, n, dtype):
+        a = balanced(rng, (2,), n, dtype)[..., ::-1, :]
+        d = mk.det(a)
+        assert d.dtype == a.dtype and d.shape == (2,)
+        assert_near(d, np.linalg.det(a.astype(np.result_type(dtype, np.float64))))
+
+    def test_slogdet(self, rng, n, dtype):
+        a = general(rng, (2,), n, dtype)[..., ::-1, :]
+        sign, logabsdet = mk.slogdet(a)
+        assert sign.dtype == a.dtype and logabsdet.dtype == a.real.dtype
+        want = np.linalg.slogdet(a.astype(np.result_type(dtype, np.float64)))
+        assert_near(sign, want.sign)
+        assert_near(logabsdet, want.logabsdet)
+
+    def test_matmul(self, rng, n, dtype):
+        a, b = normal(rng, (2, n, 3), dtype), normal(rng, (2, 3, n + 1), dtype)
+        for x, y in ((a, b), (a[0], b), (a[0, 0], b), (a, b[0, :, 0]), (a[0], b[0]), (a[0, 0], b[0, :, 0])):
+            product = mk.matmul(x, y)
+            assert product.dtype == dtype
+            assert_near(product, np.matmul(x, y))
+
+    @pytest.mark.parametrize("order", [None, 1, 2, 3, 0.5, 0, -1, -2.5, np.inf, -np.inf])
+    def test_norm(self, rng, n, dtype, order):
+        x = vectors(rng, (2, 3), n, dtype)
+        for axis in (0, 1, -1):
+            for keepdims in (False, True):
+                got = mk.norm(x, order, axis, keepdims)
+                assert got.dtype == x.real.dtype
+                assert_near(got, np.linalg.norm(x.astype(np.result_type(dtype, float)), order, axis, keepdims))
+
+    @pytest.mark.parametrize("order", [None, "fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf])
+    def test_norm_of_matrices(self, rng, n, dtype, order):
+        x = normal(rng, (n, 2, 4), dtype)
+        for axis in ((0, 2), (-1, 0), (1, 2)):
+            for keepdims in (False, True):
+                got = mk.norm(x, order, axis, keepdims)
+                assert_near(got, np.linalg.norm(x.astype(np.result_type(dtype, float)), order, axis, keepdims))
+        assert_near(mk.norm(x[:, 0], order), np.linalg.norm(x[:, 0], order), eps=np.finfo(dtype).eps)
+
     @pytest.mark.parametrize("UPLO", ["L", "U"])
     def test_eigh(self, rng, n, dtype, UPLO):
         a = hermitian(rng, (2,), n, dtype)
@@ -119,3 +171,26 @@ def test_a_right_hand_side_is_a_vector_only_if_it_is_1d(function, rng):
     assert_near(function(a, np.ones(4))[1], function(a[1], np.ones((4, 1)))[:, 0])
     with pytest.raises(ValueError, match=r"b\(n,k\?\) has shape \(3, 4\)"):
         function(a, np.ones((3, 4)))  # a matrix of 3 rows, as NumPy 2 has it
+
+
+def test_numbers_of_empty_matrices():
+    empty = np.zeros((2, 0, 0))
+    np.testing.assert_array_equal(mk.det(empty), [1, 1])
+    np.testing.assert_array_equal(mk.slogdet(empty).logabsdet, [0, 0])
+    np.testing.assert_array_equal(mk.matmul(np.zeros((2, 0)), np.zeros((0, 3))), np.zeros((2, 3)))
+    np.testing.assert_array_equal(mk.norm(np.zeros((2, 0)), axis=1), [0, 0])
+    assert mk.inv(empty).shape == (2, 0, 0)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_norms_neither_overflow_nor_underflow(scale):
+    x = np.array([3.0, -4.0]) * scale
+    for order, want in ((None, 5), (3, 91 ** (1 / 3)), (-3, (1 / 27 + 1 / 64) ** (-1 / 3)), (0.5, (3**0.5 + 2) ** 2)):
+        np.testing.assert_allclose(mk.norm(x, order), want * scale, rtol=1e-15)
+
+
+def test_a_determinant_is_scaled_on_its_way():
+    """Products of pivots that overflow before they come back."""
+    a = np.diag([1e200, 1e200, 1e-200, 1e-200])
+    np.testing.assert_allclose(mk.det(a), 1, rtol=1e-14)
+    np.testing.assert_allclose(mk.vjp("det", a)[1](1.0)[0], np.diag([1e-200, 1e-200, 1e200, 1e200]), rtol=1e-14)

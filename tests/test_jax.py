@@ -272,7 +272,7 @@ def test_dtypes_mix(rng):
         (lambda: mj.cholesky(jnp.ones((2, 3))), ValueError, r"a\(n, n\) has shape \(2, 3\)"),
         (lambda: mj.cholesky(jnp.ones(3)), ValueError, "a needs at least 2 dimensions"),
         (lambda: mj.solve(jnp.ones((2, 3, 3)), jnp.ones((4, 3, 1))), ValueError, "do not broadcast"),
-        (lambda: mj.solve(jnp.eye(2)), TypeError, r"solve takes 2 inputs \(a, b\), got 1"),
+        (lambda: mj.solve(jnp.eye(2)), TypeError, "solve needs a, b; b is missing"),
         (lambda: mj.solve(jnp.eye(2), jnp.ones(2), lower=True), TypeError, "solve has no option 'lower'"),
         (lambda: mj.cholesky(jnp.eye(2), on_error="nan"), TypeError, "under JAX what fails is NaN"),
         (lambda: mj.lu_solve(jnp.eye(2), jnp.ones(2), jnp.ones(2)), TypeError, "piv has dtype"),

@@ -514,7 +514,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("call", "error", "match"),
         [
-            (lambda: mpt.solve(np.eye(2)), TypeError, r"solve takes 2 inputs \(a, b\), got 1"),
+            (lambda: mpt.solve(np.eye(2)), TypeError, "solve needs a, b; b is missing"),
             (lambda: mpt.solve(np.eye(2), np.eye(2), lower=True), TypeError, "solve has no option 'lower'"),
             (lambda: mpt.solve(np.eye(2), np.eye(2), trans="X"), ValueError, "trans"),
             (lambda: mpt.cholesky(np.eye(2), out=None), TypeError, "cholesky has no option 'out'"),

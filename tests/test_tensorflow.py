@@ -649,7 +649,7 @@ def test_calls():
     for run in (lambda f: f, tf.function):
         with pytest.raises(TypeError, match="solve has no option 'lower'"):
             run(lambda: mtf.solve(np.eye(2), np.ones(2), lower=True))()
-        with pytest.raises(TypeError, match=r"solve takes 2 inputs \(a, b\), got 1"):
+        with pytest.raises(TypeError, match="solve needs a, b; b is missing"):
             run(lambda: mtf.solve(np.eye(2)))()
     with pytest.raises(ValueError, match=r"cholesky: a has an unknown rank; give it by tf.ensure_shape"):
         tf.function(mtf.cholesky, input_signature=[tf.TensorSpec(None, tf.float64)])(np.eye(2))

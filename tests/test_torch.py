@@ -422,7 +422,7 @@ def test_functions_pickle_and_take_inputs_by_name(rng):
     assert pickle.loads(pickle.dumps(mt.solve)) is mt.solve
     assert_near(mt.solve(b=b, a=a), mt.solve(a, b))
     assert_near(mt.solve(a, b=b, trans="T"), mt.solve(a, b, trans="T"))
-    with pytest.raises(TypeError, match=r"solve takes 2 inputs \(a, b\), got 1"):
+    with pytest.raises(TypeError, match="solve needs a, b; b is missing"):
         mt.solve(b=b)
 
 
@@ -564,7 +564,7 @@ def test_errors():
         torch.vmap(mt.cholesky)(a[None])
     with pytest.raises(TypeError, match="solve has no option 'lower'"):
         mt.solve(a, a, lower=True)
-    with pytest.raises(TypeError, match=r"solve takes 2 inputs \(a, b\), got 1"):
+    with pytest.raises(TypeError, match="solve needs a, b; b is missing"):
         mt.solve(a)
     with pytest.raises(ValueError, match="solve: a"):
         mt.solve(torch.ones(2, 3), a)

@@ -7,7 +7,7 @@ differences; second derivatives from differences of first ones. Gradients are co
 
 import numpy as np
 import pytest
-from samples import SAMPLES, adjoint, draw_cotangents, forward, normal, pullback
+from samples import SAMPLES, adjoint, draw_cotangents, forward, normal, of_function, pullback
 
 import matkern as mk
 
@@ -18,11 +18,15 @@ def _rows():
     """One row per operation and shape, and those whose options change what the shims have to do."""
     seen, rows = set(), []
     chosen = [{"upper": True}, {"UPLO": "U"}, {"trans": "C"}, {"assume_a": "pos"}]
-    chosen += [{"lower": True, "trans": "T", "unit_diagonal": True}]
+    chosen += [{"lower": True, "trans": "T", "unit_diagonal": True}, {"lower": False}]
+    chosen += [{"ord": order, "axis": -1} for order in (3, np.inf)]
+    chosen += [{"ord": order, "axis": (-2, -1)} for order in ("nuc", 2, np.inf)]
+    chosen += [{"ord": 1, "axis": (-1, -2), "keepdims": True}]
     for sample in SAMPLES:
         if sample.options.get("triangle") is not None:
             continue
-        plain = {k: v for k, v in sample.options.items() if k != "triangle" and v != sample.op.options[k][0]}
+        defaults = {k: values[0] for k, values in sample.op.options.items()}
+        plain = {k: v for k, v in sample.options.items() if k != "triangle" and (k not in defaults or v != defaults[k])}
         if (sample.name, sample.label) not in seen or plain in chosen:
             seen.add((sample.name, sample.label))
             rows.append(sample)
@@ -35,7 +39,8 @@ class Problem:
     def __init__(self, rng, framework, sample, batch, dtype):
         self.framework, self.sample, self.op = framework, sample, sample.op
         self.all_inputs = sample.draw(rng, batch, N, dtype)
-        self.argnums = [i for i, name in enumerate(self.op.inputs) if name in self.op.differentiable_inputs]
+        names = self.op.inputs[: len(self.all_inputs)]
+        self.argnums = [i for i, name in enumerate(names) if name in self.op.differentiable_inputs]
         self.inputs = [self.all_inputs[i] for i in self.argnums]
         if batch:  # what has no derivative is the same for the whole batch: maps close over it
             self.all_inputs = [x if i in self.argnums else x[0] for i, x in enumerate(self.all_inputs)]
@@ -44,9 +49,9 @@ class Problem:
         self.cotangents = draw_cotangents(rng, sample, self.outputs)
         self.tangents = [normal(rng, x.shape, x.dtype) for x in self.inputs]
         for i, x in enumerate(self.inputs):
-            if x.shape[-1] == x.shape[-2] and np.allclose(x, adjoint(x)):
+            if x.ndim > 1 and x.shape[-1] == x.shape[-2] and np.allclose(x, adjoint(x)):
                 self.tangents[i] += adjoint(self.tangents[i])  # a Hermitian input's tangent is Hermitian, too
-        self.options = {k: v for k, v in sample.options.items() if k in sample.op.forward.options}
+        self.options = of_function(sample)
 
     @property
     def gs(self):
@@ -56,7 +61,7 @@ class Problem:
     def function(self, *xs):
         """The operation on the framework's arrays."""
         inputs = self.others | dict(zip(self.argnums, xs, strict=True))
-        inputs = [inputs[i] for i in range(len(self.op.inputs))]
+        inputs = [inputs[i] for i in range(len(inputs))]
         ys = getattr(self.framework.shim, self.sample.name)(*inputs, **self.options)
         ys = (ys,) if len(self.op.outputs) == 1 else ys
         return tuple(y for n, y in zip(self.op.outputs, ys, strict=True) if n in self.op.differentiable_outputs)
@@ -102,7 +107,7 @@ def gradient(problem, run):
 
 
 def tangent(problem, run):
-    ts = [None] * len(problem.op.inputs)
+    ts = [None] * len(problem.all_inputs)
     for i, t in zip(problem.argnums, problem.tangents, strict=True):
         ts[i] = t
     options = problem.sample.options | problem.reading
@@ -132,7 +137,7 @@ def hessian(problem, run):
     got = np.asarray(run(problem.of_first, problem.inputs[0], problem.gs))
     ts = [problem.tangents[0], *(np.zeros_like(t) for t in problem.tangents[1:])]
     want = differences(lambda xs: problem.gradient(xs)[:1], problem.inputs, ts)
-    return [np.einsum("...ij,ij->...", got, problem.tangents[0])], want
+    return [np.tensordot(got, problem.tangents[0], problem.tangents[0].ndim)], want
 
 
 # kind -> what a transform gives and what it should, the batch of the inputs, the dtypes, the error allowed in units of

@@ -71,6 +71,13 @@ def _like(g, x):
     return g if g.dtype == dtype else g.astype(dtype)
 
 
+def _array(x):
+    """The input as an array or a box of one; a list may have boxes in it."""
+    if isinstance(x, list | tuple):
+        x = anp.array(x)
+    return x if isinstance(x, anp.numpy_boxes.ArrayBox) else as_array(x)
+
+
 def _register(result):
     """Make a namedtuple of results a container of autograd's, whose box has its names."""
     names = {name: property(lambda self, i=i: self[i]) for i, name in enumerate(result._fields)}
@@ -148,7 +155,7 @@ def _function(op):
     @functools.wraps(op.function)
     def function(*inputs, **options):
         inputs, options = op.arguments(inputs, options)
-        inputs = [x if isinstance(x, anp.numpy_boxes.ArrayBox) else as_array(x) for x in inputs]
+        inputs = [_array(x) for x in inputs]
         inputs, options, finish = op.arranged(anp, inputs, options)
         if not any(map(isbox, inputs)):
             results = op.run_wanted(inputs, options, op.outputs)

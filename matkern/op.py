@@ -386,7 +386,7 @@ def of_kind(g, dtype):
     if is_dask(g):
         return g.astype(dtype)
     # newbyteorder makes another object of a native dtype, too, with which NumPy misses its fast paths
-    return np.ascontiguousarray(g, dtype=dtype if dtype.isnative else dtype.newbyteorder("="))
+    return np.asarray(g, order="C", dtype=dtype if dtype.isnative else dtype.newbyteorder("="))
 
 
 def apply(op, kernel, operands, options, wanted=None, out=None):

@@ -8,6 +8,8 @@ Inputs are dense, of float32, float64, complex64 or complex128, of which mixed o
 TensorFlow's conventions, which are matkern's; what has an option ``UPLO`` gets its gradient with respect to the entries
 of the triangle that is read, as ``tf.linalg.eigh`` does.
 
+``inv``, ``solve`` and ``solve_triangular`` also take ``adjoint``, as in ``tf.linalg``: whether A^H stands for A.
+
 A matrix that fails raises an error in eager mode and is NaN in a ``tf.function``, where the part of a cotangent along
 the free phases of eigenvectors is dropped, too; the options ``on_error`` and ``gauge`` choose. Static shapes are kept;
 the rank of every input must be known in a ``tf.function``, for second derivatives the sizes of the matrices, too.
@@ -48,6 +50,7 @@ from .op import OPS, functions
 __all__ = [*OPS]  # noqa: PLE0604 - the operations' names
 
 _FLOATS = (tf.float32, tf.float64, tf.complex64, tf.complex128)
+_ADJOINT = ("inv", "solve", "solve_triangular")  # what tf.linalg computes of the adjoint, too
 _REMEDIES = {
     tf.SparseTensor: "make it dense by tf.sparse.to_dense({})",
     tf.RaggedTensor: "make it dense by {}.to_tensor()",
@@ -266,12 +269,19 @@ def _function(op):
         eager = tf.executing_eagerly()
         if options.get("on_error") is None:
             options["on_error"] = "raise" if eager else "nan"
+        adjoint = options.pop("adjoint", False) if op.name in _ADJOINT else False
+        if adjoint and "trans" in options:
+            raise TypeError(f"{op.name}: adjoint is TensorFlow's name for trans='C': give one of the two")
+        if adjoint and "trans" in op.options:
+            options["trans"] = "C"
         inputs, options = op.arguments(inputs, options)
         if "UPLO" in op.options:
             options.setdefault("triangle", options.get("UPLO", "L"))
         if "gauge" in op.options and not eager:
             options.setdefault("gauge", "ignore")
         inputs = _tensors(op, inputs)
+        if adjoint and "trans" not in op.options:
+            inputs = [tf.linalg.adjoint(inputs[0]), *inputs[1:]]
         inputs, options, finish = op.arranged(tf.experimental.numpy, inputs, options)
         outputs = _run(
             op, op.forward, functools.partial(run, options=options), dict(zip(op.inputs, inputs, strict=True))
@@ -282,6 +292,8 @@ def _function(op):
     parameters = inspect.signature(op.function).parameters.values()
     # tf.function passes the defaults that it sees here, and that of on_error depends on the mode
     parameters = [p.replace(default=None) if p.name == "on_error" else p for p in parameters if p.name != "out"]
+    if op.name in _ADJOINT:
+        parameters.append(inspect.Parameter("adjoint", inspect.Parameter.KEYWORD_ONLY, default=False))
     function.__module__ = __name__  # where pickle finds it
     function.__signature__ = inspect.Signature(parameters)
     return function

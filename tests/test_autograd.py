@@ -31,10 +31,9 @@ def loss(sample, weights):
         if sample.name == "eigh":
             w, v = results
             results = (w, anp.matmul(v * anp.exp(-w)[..., None, :], anp.conj(anp.swapaxes(v, -1, -2))))
-        elif sample.name == "lu_factor":
-            results = (results.lu,)
-        elif sample.name == "lu":
-            results = (results.l, results.u)
+        elif sample.op.result:
+            named = enumerate(sample.op.outputs)
+            results = [results[i] for i, name in named if name in sample.op.differentiable_outputs]
         else:
             results = (results,)
         return sum(

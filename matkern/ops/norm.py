@@ -1,7 +1,7 @@
 """Norms of vectors and of matrices."""
 
 import math
-from numbers import Integral, Real
+import operator
 
 from ..kernels import norm as kernels
 from ..op import SAME, Layout, Op, View, apply, jvp, vjp
@@ -30,11 +30,11 @@ class Axes(Layout):
     options = ("ord", "axis", "keepdims")
 
     def numbers(self, options):
-        order = options.get("ord")
-        return {"p": float(order) if isinstance(order, Real) else 2.0}
+        order = _number(options.get("ord"))
+        return {"p": order if isinstance(order, float) else 2.0}
 
     def views(self, op, inputs, options):
-        x, order, axis = inputs[0], options.get("ord"), options.get("axis")
+        x, order, axis = inputs[0], _number(options.get("ord")), options.get("axis")
         axes = tuple(range(x.ndim)) if axis is None else _axes(axis, x.ndim)
         kind = "entries" if order is None else _kind(order, len(axes))
         if "kind" in options:
@@ -47,14 +47,28 @@ class Axes(Layout):
         return options | {"kind": kind}, {"x": view, "norm": result}
 
 
+def _number(order):
+    """`ord` as a float, if it is a number; compilers of frameworks have integers of their own."""
+    if order is None or isinstance(order, str | bool):
+        return order
+    try:
+        return float(order)
+    except (TypeError, ValueError):
+        return order
+
+
 def _axes(axis, ndim):
     """The axes, from 0."""
     axes = axis if isinstance(axis, tuple) else (axis,)
-    if len(axes) not in (1, 2) or not all(isinstance(i, Integral) and not isinstance(i, bool) for i in axes):
+    try:
+        axes = [operator.index(i) for i in axes]
+    except TypeError:
+        axes = []
+    if len(axes) not in (1, 2):
         raise TypeError(f"norm: axis must be None, an integer or a pair of integers, got {axis!r}")
     if not all(-ndim <= i < ndim for i in axes):
         raise ValueError(f"norm: axis {axis!r} is out of bounds for an array of {ndim} dimensions")
-    axes = tuple(int(i) % ndim for i in axes)
+    axes = tuple(i % ndim for i in axes)
     if len(set(axes)) < len(axes):
         raise ValueError(f"norm: axis {axis!r} names one axis twice")
     return axes
@@ -62,7 +76,7 @@ def _axes(axis, ndim):
 
 def _kind(order, count):
     """The kernel's name of a norm over so many axes."""
-    number = isinstance(order, Real) and not isinstance(order, bool) and not math.isnan(order)
+    number = isinstance(order, float) and not math.isnan(order)
     if count == 1 and number:
         return "entries"
     if count == 2 and (number or isinstance(order, str)) and order in MATRIX_NORMS:

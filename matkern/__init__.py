@@ -23,7 +23,7 @@ from .blas import cython_modules
 
 with cython_modules():
     from .config import get_num_threads, set_num_threads, show_config
-    from .jacobian import jacobian
+    from .jacobians import jacobian
     from .op import OPS, jvp, vjp
     from .ops.cholesky import (
         cholesky,

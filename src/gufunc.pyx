@@ -15,6 +15,7 @@ Each kernel is also one `numpy.ufunc` per combination of its options, for arrays
 
 import itertools
 import re
+import warnings
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from gufunc cimport matrix_function, workspace_function
+from gufunc cimport NONFINITE, matrix_function, workspace_function
 
 cnp.import_array()
 cnp.import_ufunc()
@@ -110,6 +111,7 @@ cdef struct Loop:           # a kernel for one dtype and one combination of opti
 cdef struct Batch:          # one call
     const Loop *loop
     Failures *failures
+    Failures *cautions                                     # NULL: nobody hears of them
     Py_ssize_t n[MAX_DIMS]
     char *data[MAX_OPERANDS]                               # NULL: absent, or not wanted
     Py_ssize_t core_strides[MAX_OPERANDS][MAX_CORE]
@@ -230,10 +232,12 @@ cdef void matrices(void *context, int64_t first, int64_t last) noexcept nogil:
         code = loop.matrix(x, b.n, loop.option, work)
         if code > 0 and b.failures is not NULL:
             b.failures.note(i, code)
+        elif code < NONFINITE and b.cautions is not NULL:
+            b.cautions.note(i, code)
         for k in range(loop.nin, loop.nop):
             if x[k] is NULL:
                 continue
-            if code != 0:
+            if code > 0 or code == NONFINITE:
                 fill_nan(loop.operand[k].kind, loop.dtype, b.rows[k] * b.columns[k], <char*> x[k])
             if b.packed[k]:
                 size = b.itemsize[k]
@@ -336,6 +340,7 @@ cdef void gufunc_loop(char **args, const cnp.npy_intp *dimensions, const cnp.npy
     cdef Refusal refusal
     b.loop = loop
     b.failures = &failures
+    b.cautions = NULL
     b.ndim = 1
     b.shape[0] = dimensions[0]
     for k in range(loop.ndim):
@@ -391,6 +396,7 @@ cdef const char *c_run_buffers(int64_t kernel, int dtype, int64_t present, const
         loop.option[j] = <int> options[j]
     b.loop = &loop
     b.failures = &failures
+    b.cautions = NULL
     b.ndim = -1
     for j in range(loop.ndim):
         b.n[j] = -1
@@ -511,8 +517,10 @@ cdef class Kernel:
         What a matrix function's positive codes mean: an exception and the end of a sentence.
     optional : tuple of str, optional
         The outputs that the matrix function leaves out where they are NULL.
+    caution : str, optional
+        The end of a sentence, in which {} stands for -c: what a matrix function's codes c below NONFINITE warn of.
     """
-    cdef readonly str name, signature
+    cdef readonly str name, signature, caution
     cdef readonly tuple inputs, outputs, optional
     cdef readonly int index             # for XLA
     cdef readonly dict options, failures
@@ -525,10 +533,10 @@ cdef class Kernel:
     cdef bint flexible[MAX_DIMS]
 
     def __init__(self, str name, str signature, list functions, size_t workspace=0, dict options=None,
-                 dict failures=None, tuple optional=()):
+                 dict failures=None, tuple optional=(), str caution=""):
         cdef int k, j, dtype
         cdef Loop *loop
-        self.name, self.signature = name, signature
+        self.name, self.signature, self.caution = name, signature, caution
         self.options, self.failures, self.optional = options or {}, failures or {}, optional
         self.indices = {key: {v: i for i, v in enumerate(values)} for key, values in self.options.items()}
         self.defaults = tuple([0] * len(self.options))
@@ -597,7 +605,7 @@ cdef class Kernel:
     def __call__(self, *operands, tuple wanted=None, out=None, on_error="raise", **options):
         """Run the kernel; `wanted` names the outputs to compute (all of them if None)."""
         cdef Batch b
-        cdef Failures failures
+        cdef Failures failures, cautions
         cdef Loop loop
         cdef int k, j, axis, dtype, core, offset, index, nout
         cdef bint vector[MAX_DIMS]
@@ -628,6 +636,7 @@ cdef class Kernel:
             loop.option[j] = index
         b.loop = &loop
         b.failures = &failures
+        b.cautions = &cautions
         for k in range(loop.nin):
             if arrays[k] is not None:
                 arrays[k] = self._converted(k, arrays[k], typenum(loop.operand[k].kind, dtype))
@@ -707,7 +716,12 @@ cdef class Kernel:
         for given, array in copies:
             np.copyto(given, array, casting="same_kind")
         if failures.count and on_error == "raise":
-            self._raise(failures.code, failures.first, failures.count, batch)
+            exception, what = self.failures[failures.code]
+            raise exception(self._of_matrices(what, failures.first, failures.count, batch, "failed")
+                            + "; on_error='nan' makes it NaN and keeps the others" * bool(batch))
+        if cautions.count:
+            warnings.warn(self._of_matrices(self.caution.format(-cautions.code), cautions.first, cautions.count, batch,
+                                            "are like it"), RuntimeWarning, stacklevel=2)
         if out is not None:
             results = [result if given is None else given for given, result in zip(out, results)]
         return results[0] if len(results) == 1 else tuple(results)
@@ -894,17 +908,16 @@ cdef class Kernel:
                             for name, a, core in zip(self.inputs, arrays, cores) if a is not None)
         raise ValueError(f"{self.name}: the batch axes do not broadcast: {batches}")
 
-    def _raise(self, int code, Py_ssize_t first, Py_ssize_t count, tuple batch):
-        exception, what = self.failures[code]
+    def _of_matrices(self, what, Py_ssize_t first, Py_ssize_t count, tuple batch, verb):
+        """A sentence about the first of `count` matrices of a batch."""
         if not batch:
-            raise exception(f"{self.name}: the matrix {what}")
+            return f"{self.name}: the matrix {what}"
         size = 1
         for extent in batch:
             size *= extent
         index = ", ".join(str(i) for i in np.unravel_index(first, batch))
-        rest = f" ({count} of {size} matrices failed)" if count > 1 else ""
-        raise exception(f"{self.name}: matrix [{index}] of the batch {what}{rest}; "
-                        "on_error='nan' makes it NaN and keeps the others")
+        rest = f" ({count} of {size} matrices {verb})" if count > 1 else ""
+        return f"{self.name}: matrix [{index}] of the batch {what}{rest}"
 
     # -- gufuncs
 

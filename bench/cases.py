@@ -57,6 +57,11 @@ def unit(rng, batch, n, dtype):
     return general(rng, batch, n, dtype) / 2
 
 
+def spread(rng, batch, n, dtype):
+    """Not normal, with eigenvalues in order and so far apart that rounding does not matter."""
+    return np.diag(np.linspace(-1, 3, n)) + np.eye(n, k=1) / n + normal(rng, (batch, n, n), dtype) / (8 * n)
+
+
 def one(matrix):
     return lambda *args: (matrix(*args),)
 
@@ -166,6 +171,20 @@ CASES = [
         autograd=lambda np, a: np.linalg.eigh(a),
         torch=lambda torch, a: torch.linalg.eigh(a),
         jax=lambda jax, a: jax.numpy.linalg.eigh(a),
+    ),
+    Case(
+        "eig",
+        one(spread),
+        autograd=lambda np, a: np.linalg.eig(a),
+        torch=lambda torch, a: torch.linalg.eig(a),
+        jax=lambda jax, a: jax.numpy.linalg.eig(a),
+    ),
+    Case(
+        "eigvals",
+        one(spread),
+        autograd=lambda np, a: np.linalg.eig(a)[0],  # its eigvals has no derivative
+        torch=lambda torch, a: torch.linalg.eigvals(a),
+        jax=lambda jax, a: jax.numpy.linalg.eigvals(a),
     ),
     Case(
         "eigvalsh",

@@ -34,6 +34,7 @@ with cython_modules():
         cholesky_vjp,
     )
     from .ops.det import det, det_jvp, det_vjp, slogdet, slogdet_jvp, slogdet_vjp
+    from .ops.eig import eig, eig_jvp, eig_vjp, eigvals, eigvals_jvp, eigvals_vjp
     from .ops.eigh import eigh, eigh_jvp, eigh_vjp, eigvalsh, eigvalsh_jvp, eigvalsh_vjp
     from .ops.inv import inv, inv_jvp, inv_vjp
     from .ops.lu import (
@@ -65,9 +66,15 @@ __all__ = [
     "det",
     "det_jvp",
     "det_vjp",
+    "eig",
+    "eig_jvp",
+    "eig_vjp",
     "eigh",
     "eigh_jvp",
     "eigh_vjp",
+    "eigvals",
+    "eigvals_jvp",
+    "eigvals_vjp",
     "eigvalsh",
     "eigvalsh_jvp",
     "eigvalsh_vjp",

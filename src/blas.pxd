@@ -17,7 +17,7 @@ from scipy.linalg.cython_blas cimport (
     strmm, dtrmm, ctrmm, ztrmm, strsm, dtrsm, ctrsm, ztrsm, strsv, dtrsv, ctrsv, ztrsv)
 from scipy.linalg.cython_lapack cimport (
     spotrf, dpotrf, cpotrf, zpotrf, sgetrf, dgetrf, cgetrf, zgetrf, ssyevd, dsyevd, cheevd, zheevd,
-    sgesdd, dgesdd, cgesdd, zgesdd, sgetri, dgetri, cgetri, zgetri)
+    sgesdd, dgesdd, cgesdd, zgesdd, sgetri, dgetri, cgetri, zgetri, sgeev, dgeev, cgeev, zgeev)
 
 ctypedef float s
 ctypedef double d
@@ -652,4 +652,35 @@ cdef inline int gesdd(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *sigma, scal
     else:
         zgesdd(&job, &n_, &m_, a, &lda, <double*> sigma, vh, &ldu, u, &ldvt, work, &lwork, <double*> rwork, iwork,
                &info)
+    return info
+
+
+cdef inline Py_ssize_t geev_lwork(Py_ssize_t n) noexcept nogil:
+    """LAPACK's work of any dtype, with room for blocks of 64 columns."""
+    return 130 * n + 1
+
+
+cdef inline Py_ssize_t geev_workspace(Py_ssize_t n) noexcept nogil:
+    """Elements that cover LAPACK's work and rwork of any dtype; -1 if its integers cannot hold a size."""
+    return -1 if n * n > INT_MAX or geev_lwork(n) > INT_MAX else geev_lwork(n) + 2 * n
+
+
+cdef inline int geev_columns(Py_ssize_t n, scalar *a, scalar *w, scalar *v, scalar *work) noexcept nogil:
+    """Eigenvalues and, unless v is NULL, right eigenvectors of unit norm, in column-major order; returns LAPACK's info.
+
+    For a real matrix w is n real parts, then n imaginary parts, and a pair of conjugate eigenvectors is two columns of
+    v, their real and their imaginary part, that of the eigenvalue with a positive imaginary part. Overwrites A.
+    """
+    cdef int n_ = <int> n, ld = ld_(n), one = 1, info = 0, lwork = <int> geev_lwork(n)
+    cdef char left = c'N', right = c'N' if v is NULL else c'V'
+    cdef int ldv = one if v is NULL else ld
+    cdef scalar *rwork = work + lwork
+    if scalar is s:
+        sgeev(&left, &right, &n_, a, &ld, w, w + n, NULL, &one, v, &ldv, work, &lwork, &info)
+    elif scalar is d:
+        dgeev(&left, &right, &n_, a, &ld, w, w + n, NULL, &one, v, &ldv, work, &lwork, &info)
+    elif scalar is c:
+        cgeev(&left, &right, &n_, a, &ld, w, NULL, &one, v, &ldv, work, &lwork, <float*> rwork, &info)
+    else:
+        zgeev(&left, &right, &n_, a, &ld, w, NULL, &one, v, &ldv, work, &lwork, <double*> rwork, &info)
     return info

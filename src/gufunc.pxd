@@ -6,7 +6,7 @@ from blas cimport c, d, s, z
 # x: the operands in the order of the signature, each C-contiguous, NULL where an output is not wanted, or a cotangent
 # or tangent, but never all of them, is zero.
 # n: the core dimensions in the order of their first appearance. option: the index of each option's value.
-# work: as many elements of the dtype as the kernel asked for. Returns 0, NONFINITE, the code of a failure, or a code below
+# work: as many elements of the dtype as the kernel asked for. Returns 0, NONFINITE, the code of a failure, or one below
 # NONFINITE, of which the kernel warns: the outputs stand.
 ctypedef int (*matrix_function)(void **x, const Py_ssize_t *n, const int *option, void *work) noexcept nogil
 ctypedef Py_ssize_t (*workspace_function)(const Py_ssize_t *n, const int *option) noexcept nogil

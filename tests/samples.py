@@ -68,6 +68,21 @@ def hermitian(rng, batch, n, dtype):
     return (a + adjoint(a) + np.diag(np.linspace(-2, 2, n))).astype(dtype)
 
 
+def separate(rng, batch, n, dtype):
+    """Not normal; real eigenvalues about 4 / n apart, or more."""
+    a = np.diag(np.linspace(-2, 2, n)) + np.eye(n, k=1) * 2 / max(n, 1)
+    return (normal(rng, (*batch, n, n), dtype) / (8 * max(n, 1)) + a).astype(dtype)
+
+
+def oscillating(rng, batch, n, dtype):
+    """Not normal; eigenvalues in pairs, conjugate ones of a real matrix, but for the last one of an odd size."""
+    a = np.diag(np.linspace(1, 3, n))
+    for i in range(0, n - 1, 2):
+        a[i, i + 1], a[i + 1, i] = 2 + 4 * i / n, -1 - i / n
+        a[i + 1, i + 1] = a[i, i]
+    return (normal(rng, (*batch, n, n), dtype) / (8 * max(n, 1)) + a).astype(dtype)
+
+
 def with_rhs(matrix, columns=3):
     return lambda rng, batch, n, dtype: (matrix(rng, batch, n, dtype), normal(rng, (*batch, n, columns), dtype))
 
@@ -154,6 +169,10 @@ SAMPLES = [
     *(Sample("norm", one(grids), {"ord": o, "axis": (-2, -1)}) for o in ("fro", 1, -1, np.inf, -np.inf)),
     *(Sample("norm", one(apart), {"ord": o, "axis": (-2, -1)}) for o in ("nuc", 2, -2)),
     Sample("norm", one(grids), {"ord": 1, "axis": (-1, -2), "keepdims": True}),
+    Sample("eig", one(separate)),
+    Sample("eig", one(oscillating), {"gauge": "ignore"}, "pairs"),
+    Sample("eigvals", one(separate)),
+    Sample("eigvals", one(oscillating), label="pairs"),
     *(Sample("eigvalsh", one(hermitian), o) for o in combinations(UPLO=("L", "U"), triangle=(None, "L"))),
 ]
 
@@ -167,6 +186,8 @@ def of_function(sample):
 
 def forward(sample, inputs):
     """Name -> output."""
+    if sample.name == "eigvals":  # above n = 75 their order depends on whether LAPACK computes eigenvectors, too
+        return {"eigenvalues": mk.eig(*inputs)[0]}
     result = mk.OPS[sample.name].function(*inputs, **of_function(sample))
     return dict(zip(sample.op.outputs, result if isinstance(result, tuple) else (result,), strict=True))
 
@@ -212,20 +233,32 @@ def in_double(sample, inputs):
     return call
 
 
+def reordered(arrays, w, order):
+    """Name -> array, whose last axis goes with the eigenvalues `w`, in the order that these have in `order`."""
+    place = np.abs(order[..., :, None] - w[..., None, :]).argmin(-1)
+    np.testing.assert_array_equal(np.sort(place), np.broadcast_to(np.arange(w.shape[-1]), w.shape))
+    return {
+        n: np.take_along_axis(x, place[(..., *[None] * (x.ndim - w.ndim), slice(None))], -1) for n, x in arrays.items()
+    }
+
+
 def by_formula(sample, inputs, directions, kind):
     """Cotangents of the inputs, or tangents of the outputs, by the formula, for each that has a derivative."""
     call = in_double(sample, inputs)
-    op = call.op
+    op, by_inputs = call.op, dict(zip(call.op.inputs, call.inputs, strict=True))
+    if sample.name == "eigvals":  # the formulas have the order of NumPy's
+        ours, theirs = call.outputs["eigenvalues"], np.linalg.eig(call.values["a"])[0]
     if kind == "cotangent":
+        if sample.name == "eigvals":
+            directions = reordered(directions, ours, theirs)
         arrays, run, names = call.outputs, op.pull_by_formula, op.differentiable_inputs
     else:
-        arrays, run, names = (
-            dict(zip(op.inputs, call.inputs, strict=True)),
-            op.push_by_formula,
-            op.differentiable_outputs,
-        )
+        arrays, run, names = by_inputs, op.push_by_formula, op.differentiable_outputs
     directions = {n: None if g is None else call.like(kind, n, g, arrays[n]) for n, g in directions.items()}
-    return [call.back(n, y) for n, y in zip(names, run(np, call.values, directions, call.options), strict=True)]
+    results = [call.back(n, y) for n, y in zip(names, run(np, call.values, directions, call.options), strict=True)]
+    if sample.name == "eigvals" and kind == "tangent":
+        return [*reordered({"dot": results[0]}, theirs, ours).values()]
+    return results
 
 
 def inner(xs, ys):

@@ -31,6 +31,8 @@ def loss(sample, weights):
         if sample.name == "eigh":
             w, v = results
             results = (w, anp.matmul(v * anp.exp(-w)[..., None, :], anp.conj(anp.swapaxes(v, -1, -2))))
+        elif sample.name == "eig":
+            results = (results[0], anp.abs(results[1]) ** 2)
         elif sample.op.result:
             named = enumerate(sample.op.outputs)
             results = [results[i] for i, name in named if name in sample.op.differentiable_outputs]

@@ -4,7 +4,7 @@ import mpmath
 import numpy as np
 import pytest
 from numpy.linalg import LinAlgError
-from samples import DTYPES, adjoint, assert_near, hermitian, normal, positive
+from samples import DTYPES, adjoint, assert_near, hermitian, normal, oscillating, positive, separate
 
 import matkern as mk
 
@@ -271,3 +271,238 @@ def test_norms_of_repeated_and_zero_singular_values(rng, dtype, order):
     want = np.zeros((5, 3), dtype) if order == -2 else u @ v / np.linalg.norm(u) / np.linalg.norm(v)
     assert_near(mk.norm_vjp(u @ v, 1.0, order), want)
     np.testing.assert_array_equal(mk.norm_vjp(np.zeros((5, 3), dtype), 1.0, order), 0)
+
+
+def similar(rng, dtype, values):
+    """X diag(values) X^-1 and X, which is not orthogonal."""
+    n = len(values)
+    x = np.eye(n) + normal(rng, (n, n), dtype) / (2 * np.sqrt(n))
+    return ((x * np.array(values)) @ np.linalg.inv(x)).astype(dtype), x
+
+
+def free_of_phases(v, v_bar):
+    """The cotangent of a loss that does not depend on the phases of the columns."""
+    return v_bar - 1j * (v.conj() * v_bar).sum(-2, keepdims=True).imag * v
+
+
+class TestGeneralMatrices:
+    """`eig` and `eigvals`."""
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize("name", ["eig", "eigvals"])
+    def test_losses_of_the_eigenvalues_alone_are_always_finite(self, rng, dtype, name):
+        """Re trace(A^2) = Re sum w^2 has the gradient 2 A^H, repeated or not."""
+        matrices = [repeated(rng, dtype), similar(rng, dtype, (1, 1, 1, 2, 3))[0], np.eye(4), np.zeros((3, 3))]
+        for a in matrices:
+            y, pull = mk.vjp(name, a.astype(dtype))
+            w = y if name == "eigvals" else y.eigenvalues
+            for g in (2 * w.conj(),) if name == "eigvals" else ((2 * w.conj(), None), (2 * w.conj(), 0 * y[1])):
+                assert_near(pull(g)[0], 2 * adjoint(a).astype(dtype), multiple=300)
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_losses_of_eigenspaces_have_their_gradient(self, rng, dtype):
+        """The projector P onto the space of a threefold eigenvalue: <m, P> has the derivative <m, sum over the other
+        spaces of (P A_dot P_k + P_k A_dot P) / (w - w_k)> (Kato, Perturbation Theory for Linear Operators, II.2.1)."""
+        a, x = similar(rng, dtype, (1, 1, 1, 2, 3))
+        (w, v), pull = mk.vjp("eig", a)
+        chosen = np.diag((np.abs(w - 1) < 0.5).astype(v.dtype))
+        assert chosen.trace() == 3
+        m, inverse, x_inverse = normal(rng, a.shape, dtype), np.linalg.inv(v), np.linalg.inv(x)
+        p = v @ chosen @ inverse
+        v_bar = m @ adjoint(inverse) @ chosen - adjoint(p) @ m @ adjoint(inverse)
+        p, *rest = (x[:, k] @ x_inverse[k] for k in (slice(0, 3), slice(3, 4), slice(4, 5)))
+        want = sum(
+            (adjoint(p) @ m @ adjoint(q) + adjoint(q) @ m @ adjoint(p)) / (1 - other)
+            for q, other in zip(rest, (2, 3), strict=True)
+        )
+        assert_near(pull((None, v_bar))[0], want.astype(dtype), multiple=1000)
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_policies(self, rng, dtype):
+        a, _ = similar(rng, dtype, (1, 1, 1, 2, 3))
+        (w, v), pull = mk.vjp("eig", a)
+        v_bar, a_dot = free_of_phases(v, normal(rng, v.shape, v.dtype)).astype(v.dtype), normal(rng, a.shape, dtype)
+        assert np.isnan(pull((None, v_bar))[0]).all()
+        assert np.isnan(mk.jvp("eig", (a,), (a_dot,))[1].eigenvectors).all()
+        for call in (
+            lambda **o: mk.eig_vjp(a, w, v, None, v_bar, **o),
+            lambda **o: mk.eig_jvp(a, w, v, a_dot, **o)[1],
+        ):
+            with pytest.raises(LinAlgError, match="the matrix has repeated eigenvalues"):
+                call(degenerate="raise")
+            assert np.isnan(call(degenerate="raise", on_error="nan")).all()
+            assert np.isfinite(call(degenerate="zero")).all()
+        # zero: as if the pairs of repeated ones were not there
+        m, gap = adjoint(v) @ v_bar - adjoint(v) @ v * (v.conj() * v_bar).sum(0), w[None, :] - w[:, None]
+        pairs = np.abs(gap) > 0.5
+        x = np.where(pairs, m / np.where(pairs, gap, 1).conj(), 0)
+        want = adjoint(np.linalg.inv(v)) @ x @ adjoint(v)
+        want = want if np.dtype(dtype).kind == "c" else want.real
+        assert_near(mk.eig_vjp(a, w, v, None, v_bar, degenerate="zero"), want, multiple=1000)
+
+    @pytest.mark.parametrize("dtype", ["float32", "complex128"])
+    @pytest.mark.parametrize("slant", [0, 0.99])
+    def test_the_threshold_of_repetition(self, dtype, slant):
+        """4 eps |A| max(|y_i|, |y_j|), as the docstring says: half of it counts as repeated, twice of it does not."""
+        v = np.array([[1, slant], [0, np.sqrt(1 - slant**2)]], dtype)
+        a, v_bar = np.diag([2, 2]).astype(dtype), np.array([[0, 0], [1, 0]], dtype)
+        bound = 4 * np.finfo(dtype).eps * np.sqrt(8) / np.sqrt(1 - slant**2)
+        for factor, is_repeated in ((0.5, True), (2, False)):
+            w = np.array([2 - factor * bound, 2], dtype)
+            assert np.isnan(mk.eig_vjp(a, w, v, None, v_bar)).all() == is_repeated
+            assert np.isnan(mk.eig_jvp(a, w, v, np.ones((2, 2)))[1]).all() == is_repeated
+
+    def test_the_threshold_of_a_numerator(self):
+        """16 kappa eps |V_bar|; V_bar has norm 1 but for the part in question, and kappa is n."""
+        eps, n = np.finfo(float).eps, 3
+        for factor, is_nan in ((0.5, False), (2, True)):
+            v_bar = np.zeros((3, 3))
+            v_bar[2, 0], v_bar[0, 1] = 1, factor * 16 * n * eps
+            a = np.diag([1.0, 1, 2])
+            assert np.isnan(mk.eig_vjp(a, np.diag(a), np.eye(3), None, v_bar)).any() == is_nan
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_gauge(self, rng, dtype):
+        a = oscillating(rng, (3,), 4, dtype)
+        (_, v), pull = mk.vjp("eig", a)
+        good = free_of_phases(v, normal(rng, v.shape, v.dtype))
+        bad = good.copy()
+        bad[1] += 0.1j * v[1]
+        with pytest.raises(ValueError, match=r"matrix \[1\] of the batch has a loss that depends on the phases"):
+            pull((None, bad))
+        _, pull_ignore = mk.vjp("eig", a, gauge="ignore")
+        assert_near(pull_ignore((None, bad))[0], pull((None, good))[0])
+        _, pull_nan = mk.vjp("eig", a, on_error="nan")
+        got = pull_nan((None, bad))[0]
+        assert np.isnan(got[1]).all()
+        assert_near(got[[0, 2]], pull((None, good))[0][[0, 2]])
+
+    def test_the_threshold_of_the_gauge(self):
+        eps, a = np.finfo(float).eps, np.diag([1, 2, 3j])
+        for factor, fails in ((0.5, False), (2, True)):
+            v_bar = np.diag([1j * factor * 16 * 3 * eps, 0, 1])
+            if fails:
+                with pytest.raises(ValueError, match="phases"):
+                    mk.eig_vjp(a, np.diag(a), np.eye(3), None, v_bar)
+            else:
+                assert np.isfinite(mk.eig_vjp(a, np.diag(a), np.eye(3), None, v_bar)).all()
+
+    def test_real_eigenvectors_have_no_phase(self, rng):
+        a = separate(rng, (), 4, "float64")
+        (_, v), pull = mk.vjp("eig", a)
+        v_bar = normal(rng, v.shape, "complex128")
+        assert_near(pull((None, v_bar))[0], pull((None, v_bar.real))[0])
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize("n", [2, 30, 100])
+    def test_rounding_in_a_loss_without_phases_is_within_the_gauge_bound(self, rng, dtype, n):
+        """A loss of |V|^4, and one of A's exponential by way of V^-1, whose rounding grows with the condition."""
+        for a in (oscillating(rng, (2,), n, dtype), normal(rng, (2, n, n), dtype) / np.sqrt(n).astype(dtype)):
+            (w, v), pull = mk.vjp("eig", a)
+            assert np.isfinite(pull((None, 4 * np.abs(v) ** 2 * v))[0]).all()
+            m, inverse, f = normal(rng, v.shape, v.dtype), np.linalg.inv(v), np.exp(w)[..., None, :]
+            v_bar = m @ adjoint(inverse) * f.conj() - adjoint((v * f) @ inverse) @ m @ adjoint(inverse)
+            assert np.isfinite(pull((None, v_bar))[0]).all()
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize("name", ["eig", "eigvals"])
+    @pytest.mark.parametrize("n", [2, 3, 5])
+    def test_defective_matrices(self, rng, dtype, name, n):
+        """A Jordan block has its eigenvalues, and no derivative; its neighbours have theirs."""
+        a = separate(rng, (3,), n, dtype)
+        a[1] = np.eye(n) + np.eye(n, k=1)
+        y, pull = mk.vjp(name, a)
+        w = y if name == "eigvals" else y.eigenvalues
+        assert_near(w[1], np.ones(n))
+        g = w if name == "eigvals" else (w, None)
+        with pytest.raises(LinAlgError, match=r"_vjp: matrix \[1\] of the batch is defective to working precision"):
+            pull(g)
+        with pytest.raises(LinAlgError, match=r"_jvp: matrix \[1\] of the batch is defective to working precision"):
+            mk.jvp(name, (a,), (a,))
+        got = mk.vjp(name, a, on_error="nan")[1](g)[0]
+        assert np.isnan(got[1]).all()
+        np.testing.assert_array_equal(got[[0, 2]], mk.vjp(name, a[[0, 2]])[1](tree(lambda x: x[[0, 2]], g))[0])
+
+    def test_a_singular_matrix_of_eigenvectors(self):
+        with pytest.raises(LinAlgError, match="defective"):
+            mk.eigvals_vjp(np.eye(2), np.ones(2), np.ones((2, 2)), np.ones(2))
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_the_threshold_of_the_warning(self, dtype):
+        """100 eps (kappa / n)^2 = 1 for a condition |V| |V^-1| of kappa: half of that is silent, twice of it warns."""
+        eps, n, a = np.finfo(dtype).eps, 2, np.diag([1, 2]).astype(dtype)
+        for factor, warns in ((0.5, False), (2, True)):
+            kappa = factor * n * np.sqrt(0.01 / eps)
+            v = np.array([[1, 1], [0, 2 / kappa]], dtype)  # |V| |V^-1| = 2 / sin of the angle, but for its square
+            for call in (
+                lambda v=v: mk.eigvals_vjp(a, np.diag(a), v, np.ones(2)),
+                lambda v=v: mk.eig_jvp(a, np.diag(a), v, a),
+            ):
+                if warns:
+                    message = rf"the matrix is nearly defective.* a condition of 1e{int(np.log10(kappa))} or more"
+                    with pytest.warns(RuntimeWarning, match=message):
+                        call()
+                else:
+                    call()
+
+    def test_a_warning_names_its_matrices_and_changes_nothing(self, rng):
+        """Eigenvalues 1 +- sqrt(delta): sensitive as 1 / (2 sqrt(delta)), and known to eps kappa^2 of that."""
+        a, delta = separate(rng, (2, 3), 2, "float64"), 3e-15
+        a[0, 2] = a[1, 1] = [[1, 1], [delta, 1]]
+        w, pull = mk.vjp("eigvals", a)
+        with pytest.warns(RuntimeWarning, match=r"^eig_vjp: matrix \[0, 2\] of .* \(2 of 6 matrices are like it\)$"):
+            (bar,) = pull(w.real * 0 + [1, 0])
+        assert np.sign(w[0, 2, 0] - 1) * bar[0, 2, 1, 0] == pytest.approx(0.5 / np.sqrt(delta), rel=0.3)
+        with pytest.warns(RuntimeWarning, match="nearly defective"):
+            _, dot = mk.jvp("eigvals", (a,), (np.array([[0, 0], [1, 0]]),))
+        np.testing.assert_allclose(np.sort(dot[1, 1]) * np.sqrt(delta), [-0.5, 0.5], rtol=0.3)
+
+    @pytest.mark.parametrize("delta", [1e-2, 1e-5, 1e-8, 1e-10])
+    def test_derivatives_lose_digits_as_the_condition_s_square(self, delta):
+        a = np.array([[1, 1], [delta, 1]])
+        w, pull = mk.vjp("eigvals", a)
+        error = pull(np.sign(w - 1).real)[0][1, 0] * np.sqrt(delta) - 1
+        assert abs(error) <= 4 * np.finfo(float).eps / delta  # kappa / n is about 1 / (2 sqrt(delta))
+
+    @pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160, 1e300])
+    def test_scales_without_overflow(self, rng, scale):
+        a = separate(rng, (), 5, "complex128")
+        (w, v), pull = mk.vjp("eig", a)
+        v_bar = free_of_phases(v, normal(rng, v.shape, "complex128"))
+        want = pull((None, v_bar))[0]
+        assert_near(pull((None, scale * v_bar))[0] / scale, want)
+        assert_near(mk.eig_vjp(scale * a, scale * w, v, None, v_bar) * scale, want)
+        again, _ = similar(rng, "float64", (1, 1, 1, 2, 3))
+        (_, v), pull = mk.vjp("eig", again)
+        v_bar = free_of_phases(v, normal(rng, v.shape, "complex128"))
+        assert np.isnan(pull((None, scale * v_bar))[0]).all()
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_a_cotangent_that_is_not_finite_is_not_lost(self, rng, value):
+        (_, v), pull = mk.vjp("eig", separate(rng, (2,), 4, "float64"))
+        v_bar = np.zeros_like(v)
+        v_bar[1] = value
+        got = pull((None, v_bar))[0]
+        assert (got[0] == 0).all() and not np.isfinite(got[1]).any()
+
+    def test_large_single_precision_matrices_have_a_gradient(self, rng):
+        a = normal(rng, (300, 300), "float32")
+        (w, v), pull = mk.vjp("eig", a)
+        assert np.isfinite(pull((w, free_of_phases(v, normal(rng, v.shape, "complex64"))))[0]).all()
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.parametrize("n", [4, 40, 200])
+    def test_equal_eigenvalues_of_large_matrices_count_as_repeated(self, rng, n, dtype):
+        """LAPACK's values for an eigenvalue of multiplicity n / 2 are within the bound."""
+        a, _ = similar(rng, "float64", [1.0] * (n // 2) + list(np.linspace(2, 3, n - n // 2)))
+        (w, v), _ = mk.vjp("eig", a.astype(dtype))
+        near = np.flatnonzero(np.abs(w - 1) < 0.5)
+        assert len(near) == n // 2
+        for i in near:  # all of them, and not just a pair
+            v_bar = np.zeros_like(v)
+            v_bar[:, i] = v[:, near[near != i][0]]
+            assert np.isnan(mk.eig_vjp(a.astype(dtype), w, v, None, v_bar, gauge="ignore")).all()
+
+
+def tree(f, g):
+    return tuple(None if x is None else f(x) for x in g) if isinstance(g, tuple) else f(g)

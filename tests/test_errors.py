@@ -74,6 +74,18 @@ def test_nan_where_it_is_not_read_does_not_hide_an_error():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", ["float32", "complex128"])
+def test_eig_of_nan_or_infinity_is_nan(rng, value, dtype):
+    a = general(rng, (3,), 4, dtype)
+    want = mk.eig(a)
+    a[1, 0, 3] = value
+    got = mk.eig(a)
+    for x, y in zip((*got, mk.eigvals(a)), (*want, mk.eigvals(a[[0, 2, 2]])[[0, 1, 1]]), strict=True):
+        assert np.isnan(x[1]).all()
+        np.testing.assert_array_equal(x[[0, 2]], y[[0, 2]])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
 def test_eigh_of_nan_or_infinity_is_nan(rng, value, dtype):
     a = hermitian(rng, (3,), 4, dtype)
     want = mk.eigh(a)
@@ -92,7 +104,9 @@ def test_eigh_of_nan_or_infinity_is_nan(rng, value, dtype):
         "cholesky",
         "cholesky_solve",
         "det",
+        "eig",
         "eigh",
+        "eigvals",
         "eigvalsh",
         "inv",
         "lu",

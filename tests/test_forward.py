@@ -3,7 +3,21 @@
 import numpy as np
 import pytest
 import scipy.linalg
-from samples import DTYPES, adjoint, assert_near, balanced, general, hermitian, normal, positive, tall, vectors, wide
+from samples import (
+    DTYPES,
+    adjoint,
+    assert_near,
+    balanced,
+    general,
+    hermitian,
+    normal,
+    oscillating,
+    positive,
+    separate,
+    tall,
+    vectors,
+    wide,
+)
 
 import matkern as mk
 
@@ -145,6 +159,29 @@ class TestEquations:
         assert w.dtype == a.real.dtype
         assert_near(w, np.linalg.eigvalsh(a.astype(complex)))
 
+    @pytest.mark.parametrize("matrix", [general, oscillating])
+    def test_eig(self, rng, n, dtype, matrix):
+        a = matrix(rng, (2,), n, dtype)
+        w, v = mk.eig(a)
+        assert w.dtype == v.dtype == np.result_type(dtype, np.complex64)
+        assert_near(a @ v, v * w[..., None, :])
+        assert_near(np.linalg.norm(v, axis=-2), np.ones((2, n)))
+        largest = np.take_along_axis(v, np.abs(v).argmax(-2)[..., None, :], -2)
+        assert_near(largest.imag, np.zeros(largest.shape))
+        if dtype.startswith("float"):
+            assert (v.imag[np.broadcast_to((w.imag == 0)[..., None, :], v.shape)] == 0).all()
+            assert (np.sort(w.conj()) == np.sort(w)).all()
+
+    @pytest.mark.parametrize("matrix", [separate, oscillating])
+    def test_eigvals(self, rng, n, dtype, matrix):
+        a = matrix(rng, (2,), n, dtype)
+        w = mk.eigvals(a)
+        assert w.dtype == np.result_type(dtype, np.complex64)
+        theirs = scipy.linalg.eigvals(a[1].astype(complex))
+        nearest = np.abs(w[1][:, None] - theirs).argmin(1)
+        np.testing.assert_array_equal(np.sort(nearest), np.arange(n))
+        assert_near(w[1], theirs[nearest])
+
 
 def test_a_forward_solve_is_backward_stable():
     """Wilkinson's matrix: its triangular factor has a condition of 2^59, and substitution does not care."""
@@ -158,7 +195,7 @@ def test_a_forward_solve_is_backward_stable():
 
 def test_named_outputs():
     a = np.diag([2.0, 1.0])
-    assert mk.eigh(a)._fields == ("eigenvalues", "eigenvectors")
+    assert mk.eig(a)._fields == mk.eigh(a)._fields == ("eigenvalues", "eigenvectors")
     assert mk.lu(a)._fields == ("p", "l", "u")
     assert mk.lu_factor(a)._fields == ("lu", "piv")
 

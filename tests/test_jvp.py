@@ -16,6 +16,8 @@ from samples import (
     inner,
     normal,
     pullback,
+    pushforward_by_formula,
+    reordered,
 )
 
 import matkern as mk
@@ -44,7 +46,10 @@ def test_formula(rng, sample, n, dtype):
 
 
 def aligned(outputs, reference):
-    """Turn eigenvectors to the phases of others, as the pushforward's gauge v_i^H v_dot_i = 0 has it."""
+    """Eigenvalues in the order of others, and eigenvectors, turned to the phases of others, as the pushforward's gauge
+    v_i^H v_dot_i = 0 has it."""
+    if "eigenvalues" in outputs:
+        outputs = reordered(outputs, outputs["eigenvalues"], reference["eigenvalues"])
     if "eigenvectors" in outputs:
         v = outputs["eigenvectors"]
         along = (reference["eigenvectors"].conj() * v).sum(-2, keepdims=True)

@@ -195,6 +195,8 @@ def of_checked_inputs(sample):
         if sample.name == "eigh":
             w, v = results
             return w, (v * (-w).exp()[..., None, :]) @ v.mT.conj_physical()
+        if sample.name == "eig":
+            return results.eigenvalues, results.eigenvectors.abs() ** 2
         results = (results,) if isinstance(results, torch.Tensor) else results
         return tuple(
             y for n, y in zip(sample.op.outputs, results, strict=True) if n in sample.op.differentiable_outputs

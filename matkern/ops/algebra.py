@@ -25,6 +25,11 @@ def eye_of(xp, x):
     return xp.eye(x.shape[-1], dtype=x.dtype)
 
 
+def in_kind_of(xp, a, x):
+    """x, or where `a` is real its real part."""
+    return xp.real(x) if xp.real(a).dtype == a.dtype else x
+
+
 def phi(xp, x):
     """The lower triangle with its diagonal halved."""
     return xp.tril(x) - eye_of(xp, x) * x / 2

@@ -177,7 +177,7 @@ CASES = [
         one(spread),
         autograd=lambda np, a: np.linalg.eig(a),
         torch=lambda torch, a: torch.linalg.eig(a),
-        jax=lambda jax, a: jax.numpy.linalg.eig(a),
+        jax=None,  # 0.10.2 has no derivative of the eigenvectors
     ),
     Case(
         "eigvals",

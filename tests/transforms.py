@@ -155,6 +155,10 @@ KINDS = {
 }
 
 
+# what frameworks give for complex outputs of real inputs: Jacobians only as pairs of real ones
+OF_COMPLEX = [kind for kind in KINDS if kind != "jacobian"]
+
+
 def kernel_calls(monkeypatch):
     """Names of the operations whose kernels ran, in order."""
     calls = []
@@ -173,7 +177,8 @@ def table(framework, transforms):
     """A test of the framework's transforms.
 
     `framework` has its `shim`, `array` from NumPy's, and `by_triangle`, whether gradients of what is read from one
-    triangle lie in it; `kinds`, if it is there, is "f" for real dtypes alone. A transform has dtypes of its own if it
+    triangle lie in it; `kinds`, if it is there, is "f" for real dtypes alone. `of_complex` has the kinds of
+    transforms that it has for complex outputs, unless these are `OF_COMPLEX`. A transform has dtypes of its own if it
     names them.
     """
     rows = [
@@ -182,7 +187,7 @@ def table(framework, transforms):
         for sample in _rows()
         for dtype in dtypes or KINDS[kind][2]
         if np.dtype(dtype).kind in getattr(framework, "kinds", "fc")
-        and not (kind == "jacobian" and sample.name in ("eig", "eigvals"))  # complex, of which frameworks have none
+        and not (sample.name in ("eig", "eigvals") and kind not in getattr(framework, "of_complex", OF_COMPLEX))
     ]
 
     # of autograd, where a derivative is zero, as a bilinear function's second one is

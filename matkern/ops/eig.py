@@ -227,7 +227,8 @@ def eigvals(a, *, on_error="raise", out=None):
     Returns
     -------
     ndarray, shape (..., n)
-        In no order, always complex, in the precision of `a` (complex128 for integers).
+        In no order, of large matrices not even that of `eig`; always complex, in the precision of `a` (complex128 for
+        integers).
 
     Raises
     ------
@@ -292,9 +293,9 @@ def eigvals_vjp(a, eigenvalues, eigenvectors, eigenvalues_bar, *, on_error="rais
     --------
     >>> import numpy as np, matkern as mk
     >>> a = np.array([[0.0, 1.0], [-4.0, 0.0]])                  # eigenvalues 2i and -2i
-    >>> np.round(mk.eigvals_vjp(a, *mk.eig(a), np.array([1.0j, 0.0])), 12)
+    >>> np.round(mk.eigvals_vjp(a, *mk.eig(a), np.array([1.0j, 0.0])), 12) + 0.0
     array([[ 0.  ,  1.  ],
-           [-0.25, -0.  ]])
+           [-0.25,  0.  ]])
     """
     return kernels.eig_vjp(
         a, eigenvalues, eigenvectors, kernels.eig_inverse(eigenvectors), eigenvalues_bar, None, on_error=on_error

@@ -152,9 +152,17 @@ cdef inline bint zero_on_diagonal(Py_ssize_t n, Py_ssize_t first, scalar *a) noe
 
 
 cdef inline double norm(Py_ssize_t size, scalar *a) noexcept nogil:
-    """The Euclidean norm, scaled by the largest part so that no square overflows; not finite if an entry is not."""
+    """The Euclidean norm, if need be scaled by the largest part so that no square over- or underflows; not finite if an
+    entry is not."""
     cdef Py_ssize_t i
     cdef double largest = 0, total = 0, re, im
+    for i in range(size):
+        re = real(a[i])
+        im = imag(a[i])
+        total += re * re + im * im
+    if 1e-250 < total < 1e300:                              # what underflows then is rounding of the rest
+        return sqrt(total)
+    total = 0
     for i in range(size):
         re = fabs(real(a[i])) + fabs(imag(a[i]))
         if not isfinite(re):

@@ -170,7 +170,7 @@ cdef int divide(Py_ssize_t n, cplx *w, cplx *inverse, double rounding, double sm
                 cplx *m, cplx *row) noexcept nogil:
     """M_ij := M_ij / (w_j - w_i) or / conj(w_j - w_i) for i != j; `rounding` is that of A, `row` a workspace."""
     cdef Py_ssize_t i, j
-    cdef double re, im, large, square, distance
+    cdef double re, im, large, square, distance, scale
     cdef cplx reciprocal
     cdef int code
     for i in range(n):
@@ -192,8 +192,9 @@ cdef int divide(Py_ssize_t n, cplx *w, cplx *inverse, double rounding, double sm
                 if code:
                     return code
             else:
-                reciprocal.real = re / square / large
-                reciprocal.imag = (im if conjugated else -im) / square / large
+                scale = 1 / square / large
+                reciprocal.real = re * scale
+                reciprocal.imag = (im if conjugated else -im) * scale
                 m[i * n + j] = m[i * n + j] * reciprocal
                 m[j * n + i] = -m[j * n + i] * reciprocal
     return 0

@@ -377,15 +377,17 @@ class TestGeneralMatrices:
         assert np.isnan(got[1]).all()
         assert_near(got[[0, 2]], pull((None, good))[0][[0, 2]])
 
-    def test_the_threshold_of_the_gauge(self):
-        eps, a = np.finfo(float).eps, np.diag([1, 2, 3j])
+    @pytest.mark.parametrize("slant", [0, 0.99])
+    def test_the_threshold_of_the_gauge(self, slant):
+        """16 kappa eps |V_bar|, and kappa = 2 / sin of the angle between two eigenvectors."""
+        v, a = np.array([[1, slant], [0, np.sqrt(1 - slant**2)]]), np.diag([1, 2j])
         for factor, fails in ((0.5, False), (2, True)):
-            v_bar = np.diag([1j * factor * 16 * 3 * eps, 0, 1])
+            v_bar = np.array([[factor * 16 * 2 / v[1, 1] * np.finfo(float).eps * 1j, 0], [0, 1]])
             if fails:
                 with pytest.raises(ValueError, match="phases"):
-                    mk.eig_vjp(a, np.diag(a), np.eye(3), None, v_bar)
+                    mk.eig_vjp(a, np.diag(a), v, None, v_bar)
             else:
-                assert np.isfinite(mk.eig_vjp(a, np.diag(a), np.eye(3), None, v_bar)).all()
+                assert np.isfinite(mk.eig_vjp(a, np.diag(a), v, None, v_bar)).all()
 
     def test_real_eigenvectors_have_no_phase(self, rng):
         a = separate(rng, (), 4, "float64")

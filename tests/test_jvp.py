@@ -16,7 +16,6 @@ from samples import (
     inner,
     normal,
     pullback,
-    pushforward_by_formula,
     reordered,
 )
 

@@ -50,7 +50,9 @@ with cython_modules():
     )
     from .ops.matmul import matmul, matmul_jvp, matmul_vjp
     from .ops.norm import norm, norm_jvp, norm_vjp
+    from .ops.pinv import pinv, pinv_jvp, pinv_vjp
     from .ops.solve import solve, solve_jvp, solve_vjp
+    from .ops.svd import svd, svd_jvp, svd_vjp, svdvals, svdvals_jvp, svdvals_vjp
     from .ops.triangular import solve_triangular, solve_triangular_jvp, solve_triangular_vjp
 
 __version__ = "0.1.0"
@@ -99,6 +101,9 @@ __all__ = [
     "norm",
     "norm_jvp",
     "norm_vjp",
+    "pinv",
+    "pinv_jvp",
+    "pinv_vjp",
     "set_num_threads",
     "show_config",
     "slogdet",
@@ -110,5 +115,11 @@ __all__ = [
     "solve_triangular_jvp",
     "solve_triangular_vjp",
     "solve_vjp",
+    "svd",
+    "svd_jvp",
+    "svd_vjp",
+    "svdvals",
+    "svdvals_jvp",
+    "svdvals_vjp",
     "vjp",
 ]

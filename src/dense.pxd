@@ -132,10 +132,10 @@ cdef inline bint finite(scalar x) noexcept nogil:
     return isfinite(real(x)) and isfinite(imag(x))
 
 
-cdef inline bint all_finite(char uplo, Py_ssize_t n, scalar *a) noexcept nogil:
-    """Whether every entry of the triangle is finite."""
+cdef inline bint all_finite(char uplo, Py_ssize_t m, Py_ssize_t n, scalar *a) noexcept nogil:
+    """Whether every entry of the triangle (uplo L or U) or of all (uplo A) of the (m, n) matrix is finite."""
     cdef Py_ssize_t i, j
-    for i in range(n):
+    for i in range(m):
         for j in range(i if uplo == c'U' else 0, i + 1 if uplo == c'L' else n):
             if not finite(a[i * n + j]):
                 return False

@@ -146,7 +146,7 @@ cdef double adjugate_of_factor(Py_ssize_t n, scalar *lu, int *piv, scalar *g, sc
     transpose(n, n, w, g)
     conjugate(n * n, g)
     trsm(c'L', c'L', c'C', c'U', n, n, 1, lu, n, g, n)
-    if not all_finite(c'A', n, g):
+    if not all_finite(c'A', n, n, g):
         return NAN
     permute_rows(n, n, piv, True, g)
     return k * max(1.0, largest_of(n * n, g) / before)              # how much L^-H lets grow
@@ -186,7 +186,7 @@ cdef int adjugate_by_svd(Py_ssize_t n, scalar *lu, int *piv, Scaled scale, scala
     copy_triangle(c'U', False, n, lu, a)
     trmm(c'L', c'L', c'N', c'U', n, n, 1, lu, n, a, n)
     permute_rows(n, n, piv, True, a)
-    if not all_finite(c'A', n, a):
+    if not all_finite(c'A', n, n, a):
         return NONFINITE
     if gesdd(n, n, a, sigma, w, vh, rest) > 0:
         return NO_CONVERGENCE

@@ -24,6 +24,7 @@ from numpy.linalg import LinAlgError
 
 from blas cimport (c, conj, d, eps, gemm, gemmt, get_real, heevd_columns, heevd_workspace, imag, other,
                    real, s, scalar, set_real, share_products, z)
+from degenerate cimport GAUGE, REPEATED, divide
 from dense cimport all_finite, conjugate, copy, fill, finish_hermitian, hermitian_lower, mirror, norm, transpose
 from gufunc cimport NONFINITE, dtypes
 
@@ -33,19 +34,10 @@ from matkern.kernels.gufunc import Kernel, share
 
 share_products(share)
 
-cdef enum:
-    REPEATED = 4
-    GAUGE = 16
-
 cdef enum:                  # options of the pullback and the pushforward, in their order
     TRIANGLE
     DEGENERATE
     GAUGE_POLICY            # of the pullback alone
-
-cdef enum:                  # values of DEGENERATE
-    NAN
-    ZERO
-    RAISE
 
 cdef enum:
     NO_CONVERGENCE = 1
@@ -57,7 +49,7 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
     cdef scalar *a = x[0]
     cdef scalar *v = x[2]
     cdef char uplo = c'U' if option[0] else c'L'
-    if not all_finite(uplo, n[0], a):                       # LAPACK would return numbers all the same
+    if not all_finite(uplo, n[0], n[0], a):                 # LAPACK would return numbers all the same
         return NONFINITE
     copy(n[0] * n[0], a, work)
     # by columns this is A^T = conj A: the same eigenvalues, conjugate eigenvectors, each in a row of ours
@@ -72,17 +64,6 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
 cdef double repeated_within(Py_ssize_t n, scalar *w) noexcept nogil:
     """Eigenvalues that are at most this far apart count as repeated."""
     return REPEATED * sqrt(<double> n) * eps(w) * max(fabs(get_real(w, 0)), fabs(get_real(w, n - 1)))
-
-
-cdef int divide(scalar *numerator, double gap, double apart, double small, int degenerate) noexcept nogil:
-    """numerator := numerator / gap; for repeated eigenvalues zero, or the code of the option's answer."""
-    if not fabs(gap) <= apart:
-        numerator[0] = numerator[0] / gap
-    elif degenerate == ZERO or (fabs(real(numerator[0])) <= small and fabs(imag(numerator[0])) <= small):
-        numerator[0] = 0
-    else:
-        return DEGENERATE_PAIR if degenerate == RAISE else NONFINITE
-    return 0
 
 
 cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
@@ -115,7 +96,8 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
             m[i * size + i] = 0 if w_bar is NULL else <scalar> get_real(w_bar, i)
             for j in range(i):
                 numerator = (m[i * size + j] - conj(m[j * size + i])) / 2
-                code = divide(&numerator, get_real(w, j) - get_real(w, i), apart, small, option[DEGENERATE])
+                code = divide(&numerator, get_real(w, j) - get_real(w, i), apart, small, option[DEGENERATE],
+                              DEGENERATE_PAIR)
                 if code:
                     return code
                 m[i * size + j] = numerator
@@ -159,7 +141,8 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
         t[i * size + i] = 0
         for j in range(i):
             numerator = t[i * size + j]
-            code = divide(&numerator, get_real(w, j) - get_real(w, i), apart, small, option[DEGENERATE])
+            code = divide(&numerator, get_real(w, j) - get_real(w, i), apart, small, option[DEGENERATE],
+                              DEGENERATE_PAIR)
             if code:
                 return code
             t[i * size + j] = numerator

@@ -39,6 +39,12 @@ def hermitian(rng, batch, n, dtype, least=-1.0):
     return (v * np.linspace(least, 3, n)) @ v.conj().swapaxes(-1, -2)
 
 
+def singular(rng, batch, n, dtype):
+    """Singular values evenly spaced from 1 to 3."""
+    u, v = (np.linalg.qr(normal(rng, (batch, n, n), dtype)).Q for _ in range(2))
+    return (u * np.linspace(1, 3, n)) @ v
+
+
 def positive(*args):
     return hermitian(*args, least=1.0)
 
@@ -192,6 +198,27 @@ CASES = [
         autograd=lambda np, a: np.linalg.eigh(a)[0],  # its eigvalsh has no derivative
         torch=lambda torch, a: torch.linalg.eigvalsh(a),
         jax=lambda jax, a: jax.numpy.linalg.eigvalsh(a),
+    ),
+    Case(
+        "svd",
+        one(singular),
+        autograd=lambda np, a: np.linalg.svd(a, full_matrices=False),
+        torch=lambda torch, a: torch.linalg.svd(a, full_matrices=False),
+        jax=lambda jax, a: jax.numpy.linalg.svd(a, full_matrices=False),
+    ),
+    Case(
+        "svdvals",
+        one(singular),
+        autograd=lambda np, a: np.linalg.svd(a, compute_uv=False),
+        torch=lambda torch, a: torch.linalg.svdvals(a),
+        jax=lambda jax, a: jax.numpy.linalg.svd(a, compute_uv=False),
+    ),
+    Case(
+        "pinv",
+        one(general),
+        autograd=lambda np, a: np.linalg.pinv(a),
+        torch=lambda torch, a: torch.linalg.pinv(a),
+        jax=lambda jax, a: jax.numpy.linalg.pinv(a),
     ),
 ]
 

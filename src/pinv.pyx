@@ -6,7 +6,7 @@ Along tangents that keep the rank,
     P_dot = -P A_dot P + P P^H A_dot^H (I - A P) + (I - P A) A_dot^H P^H P
 
 G. H. Golub and V. Pereyra, The differentiation of pseudo-inverses and nonlinear least squares problems whose variables
-separate, SIAM Journal on Numerical Analysis 10 (1973), equation 4.12. For A of full rank, P A = I (m >= n) or A P = I
+separate, SIAM Journal on Numerical Analysis 10 (1973), section 4. For A of full rank, P A = I (m >= n) or A P = I
 (m <= n), and a term falls away. With P^H = A P P^H = P^H P A the others become, for R = P A_dot and C = P P^H of a tall
 matrix, and R = A_dot P and C = P^H P of a wide one,
 
@@ -16,7 +16,7 @@ with no matrix larger than the smaller of m and n. The adjoint of this map is th
 A_bar is what the pushforward of A^H makes of the tangent P_bar.
 
 The rank is the trace of the projector P A. P itself comes from the singular value decomposition, as in E. H. Moore's
-definition: V_r diag(1 / s_r) U_r^H over the singular values above rtol max s.
+definition: V_r diag(1 / s_r) U_r^H over the singular values above rtol max s; an rtol of -1 stands for max(m, n) eps.
 """
 
 from numpy.linalg import LinAlgError
@@ -31,6 +31,7 @@ share_products(share)
 
 cdef enum:
     NO_CONVERGENCE = 1
+    BAD_RTOL
 
 
 cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
@@ -39,6 +40,10 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
     cdef scalar *u = work + n[0] * n[1]
     cdef scalar *vh = u + n[0] * k
     cdef scalar *sigma = vh + k * n[1]
+    if rtol == -1:                                          # the default
+        rtol = max(n[0], n[1]) * eps(u)
+    elif not rtol >= 0:
+        return BAD_RTOL
     if not all_finite(c'A', n[0], n[1], x[0]):              # LAPACK may hang
         return NONFINITE
     if k == 0:
@@ -46,8 +51,6 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
     copy(n[0] * n[1], x[0], work)
     if gesdd(n[0], n[1], work, sigma, u, vh, sigma + k) > 0:
         return NO_CONVERGENCE
-    if rtol < 0:
-        rtol = max(n[0], n[1]) * eps(sigma)
     while rank < k and get_real(sigma, rank) > rtol * get_real(sigma, 0):
         for j in range(n[1]):
             vh[rank * n[1] + j] = vh[rank * n[1] + j] / get_real(sigma, rank)
@@ -147,9 +150,14 @@ cdef Py_ssize_t derivative_workspace(const Py_ssize_t *n, const int *option) noe
     return 3 * k * k
 
 
+FAILURES = {
+    NO_CONVERGENCE: (LinAlgError, "has singular values that did not converge"),
+    BAD_RTOL: (ValueError, "has an rtol that is negative or NaN"),
+}
+
 pinv = Kernel(
     "pinv", "a(m,n), rtol:real() -> pinv(n,m)", dtypes(forward[s], forward[d], forward[c], forward[z]),
-    <size_t> forward_workspace, failures={NO_CONVERGENCE: (LinAlgError, "has singular values that did not converge")})
+    <size_t> forward_workspace, failures=FAILURES)
 pinv_vjp = Kernel(
     "pinv_vjp", "a(m,n), pinv(n,m), pinv_bar(n,m) -> a_bar(m,n)", dtypes(vjp[s], vjp[d], vjp[c], vjp[z]),
     <size_t> derivative_workspace)

@@ -12,8 +12,8 @@ and with M = U^H U_bar, N = V^H V_bar and their skew parts M' = (M - M^H) / 2, N
     A_bar = U (diag(s_bar) + Q) V^H + (I - U U^H) U_bar D V^H + U D V_bar^H (I - V V^H)
     Q_ij = (M' + N')_ij / (s_j - s_i) + (M' - N')_ij / (s_j + s_i), on the diagonal the second term alone.
 
-J. Townsend, Differentiating the singular value decomposition (2016), equations 12 to 34, for the real case; Z.-Q. Wan
-and S.-X. Zhang, Automatic differentiation for complex valued SVD, arXiv:1909.02659 (2019), for the diagonal of a complex
+J. Townsend, Differentiating the singular value decomposition (2016), for the real case; Z.-Q. Wan and S.-X. Zhang,
+ Automatic differentiation for complex valued SVD, arXiv:1909.02659 (2019), for the diagonal of a complex
 one. Their 1 / (s_j^2 - s_i^2) is taken apart into 1 / (s_j - s_i) and 1 / (s_j + s_i), which is exact for small singular
 values, too. A tall matrix has no second projector, a wide one no first: they are never formed, and
 (I - U U^H) B D = U (-U^H B D) + B D costs one product with what is multiplied by U anyway.

@@ -83,6 +83,24 @@ def oscillating(rng, batch, n, dtype):
     return (normal(rng, (*batch, n, n), dtype) / (8 * max(n, 1)) + a).astype(dtype)
 
 
+def singular(rows=0, columns=0):
+    """Matrices of n + rows by n + columns with singular values from 3 down to 1, evenly spaced."""
+
+    def draw(rng, batch, n, dtype):
+        m, k = n + rows, n + columns
+        u, v = (np.linalg.qr(normal(rng, (*batch, size, min(m, k)), dtype)).Q for size in (m, k))
+        return ((u * np.linspace(3, 1, min(m, k))) @ adjoint(v)).astype(dtype)
+
+    return draw
+
+
+def with_rtol(matrix):
+    return lambda rng, batch, n, dtype: (
+        matrix(rng, batch, n, dtype),
+        np.full(batch, 0.01, np.dtype(dtype).char.lower()),
+    )
+
+
 def with_rhs(matrix, columns=3):
     return lambda rng, batch, n, dtype: (matrix(rng, batch, n, dtype), normal(rng, (*batch, n, columns), dtype))
 
@@ -174,6 +192,15 @@ SAMPLES = [
     Sample("eigvals", one(separate)),
     Sample("eigvals", one(oscillating), label="pairs"),
     *(Sample("eigvalsh", one(hermitian), o) for o in combinations(UPLO=("L", "U"), triangle=(None, "L"))),
+    *(Sample("svd", one(singular()), o) for o in combinations(full_matrices=(False, True))),
+    Sample("svd", one(singular(rows=3)), label="tall"),
+    Sample("svd", one(singular(columns=3)), label="wide"),
+    Sample("svdvals", one(singular())),
+    Sample("svdvals", one(singular(rows=3)), label="tall"),
+    Sample("svdvals", one(singular(columns=3)), label="wide"),
+    Sample("pinv", with_rtol(general)),
+    Sample("pinv", with_rtol(tall), label="tall"),
+    Sample("pinv", with_rtol(wide), label="wide"),
 ]
 
 
@@ -192,13 +219,32 @@ def forward(sample, inputs):
     return dict(zip(sample.op.outputs, result if isinstance(result, tuple) else (result,), strict=True))
 
 
+VECTORS = {"eigenvectors": -2, "U": -2, "Vh": -1}  # of eigh and svd, and the axis along which each lies
+
+
 def ungauged(sample, outputs, cotangents):
-    """Cotangents without what lies along the free phases of complex eigenvectors."""
-    v = outputs.get("eigenvectors")
-    if v is not None and v.dtype.kind == "c":
-        g = cotangents["eigenvectors"]
-        cotangents["eigenvectors"] = g - 1j * (v.conj() * g).sum(-2, keepdims=True).imag * v
+    """Cotangents without what lies along the free phases of complex eigenvectors and singular vectors.
+
+    Those of a pair of singular vectors are free together alone; here each goes, so that any may be left out.
+    """
+    for name, axis in VECTORS.items():
+        v = outputs.get(name)
+        if v is not None and v.dtype.kind == "c":
+            g = cotangents[name]
+            cotangents[name] = g - 1j * (v.conj() * g).sum(axis, keepdims=True).imag * v
     return cotangents
+
+
+def phases(outputs, reference):
+    """Name -> factors that turn vectors to the phases of others, as the pushforwards' gauges have it.
+
+    v_i^H v_dot_i = 0 for eigenvectors, u_i^H u_dot_i + v_i^H v_dot_i = 0 for singular vectors.
+    """
+    along = {n: (reference[n].conj() * outputs[n]).sum(a, keepdims=True) for n, a in VECTORS.items() if n in outputs}
+    if "U" in along:
+        along["U"] = along["U"] + along["Vh"].conj().swapaxes(-1, -2)
+        along["Vh"] = along["U"].conj().swapaxes(-1, -2)
+    return {n: x.conj() / np.abs(x) for n, x in along.items()}
 
 
 def draw_cotangents(rng, sample, outputs):

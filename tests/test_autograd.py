@@ -33,6 +33,9 @@ def loss(sample, weights):
             results = (w, anp.matmul(v * anp.exp(-w)[..., None, :], anp.conj(anp.swapaxes(v, -1, -2))))
         elif sample.name == "eig":
             results = (results[0], anp.abs(results[1]) ** 2)
+        elif sample.name == "svd":
+            u, s, vh = results
+            results = (u * vh[..., None, :, 0], s, vh * u[..., 0, :, None])
         elif sample.op.result:
             named = enumerate(sample.op.outputs)
             results = [results[i] for i, name in named if name in sample.op.differentiable_outputs]

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from numpy.linalg import LinAlgError
-from samples import general, hermitian, positive
+from samples import general, hermitian, normal, positive
 
 import matkern as mk
 
@@ -98,6 +98,38 @@ def test_eigh_of_nan_or_infinity_is_nan(rng, value, dtype):
     assert np.isfinite(mk.eigvalsh(a, UPLO="U")).all()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+@pytest.mark.parametrize("shape", [(4, 4), (6, 3), (3, 6)])
+def test_svd_of_nan_or_infinity_is_nan(rng, shape, value, dtype):
+    a = normal(rng, (3, *shape), dtype)
+    functions = (mk.svd, mk.svdvals, mk.pinv)
+    want = [f(a) for f in functions]
+    a[1, 2, 1] = value
+    for f, ys in zip(functions, want, strict=True):
+        got = f(a)
+        for x, y in zip(got, ys, strict=True) if isinstance(got, tuple) else [(got, ys)]:
+            assert np.isnan(x[1]).all()
+            np.testing.assert_array_equal(x[[0, 2]], y[[0, 2]])
+
+
+def test_full_matrices_of_a_matrix_that_is_not_square():
+    for a in (np.ones((2, 3)), np.ones((5, 3, 2))):
+        for call in (lambda: mk.svd(a, full_matrices=True), lambda: mk.vjp("svd", a, full_matrices=True)):
+            with pytest.raises(
+                ValueError, match=r"is not square, .*: take full_matrices=False, or the complete Q of qr"
+            ):
+                call()
+    with pytest.raises(TypeError, match="svdvals has no option 'full_matrices'"):
+        mk.vjp("svdvals", np.eye(2), full_matrices=True)
+
+
+@pytest.mark.parametrize("rtol", [-1, -0.5, np.nan, np.array([0.1, -1.0]), [0.1, np.nan]])
+def test_rtol_must_not_be_negative(rtol):
+    with pytest.raises(ValueError, match=r"rtol .*negative or NaN"):
+        mk.pinv(np.eye(3), rtol=rtol)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -114,9 +146,12 @@ def test_eigh_of_nan_or_infinity_is_nan(rng, value, dtype):
         "lu_solve",
         "matmul",
         "norm",
+        "pinv",
         "slogdet",
         "solve",
         "solve_triangular",
+        "svd",
+        "svdvals",
     ],
 )
 def test_nan_in_one_matrix_leaves_the_derivatives_of_the_others_alone(rng, name):
@@ -293,6 +328,9 @@ def test_sizes_beyond_32_bits_are_refused():
     huge = np.broadcast_to(np.float32(1), (40000, 40000))
     with pytest.raises((ValueError, MemoryError), match=r"too large for the 32-bit integers|allocate"):
         mk.eigvalsh(huge)
+    for call in (mk.svd, mk.svdvals, mk.pinv):
+        with pytest.raises((ValueError, MemoryError), match=r"too large for the 32-bit integers|allocate"):
+            call(huge)
     with pytest.raises((ValueError, MemoryError), match=r"too large for the 32-bit integers|allocate"):
         mk.solve_triangular(np.ones((1, 1)), np.broadcast_to(np.float32(1), (1, 2**31)), out=None)
 

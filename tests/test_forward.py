@@ -14,6 +14,7 @@ from samples import (
     oscillating,
     positive,
     separate,
+    singular,
     tall,
     vectors,
     wide,
@@ -182,6 +183,60 @@ class TestEquations:
         np.testing.assert_array_equal(np.sort(nearest), np.arange(n))
         assert_near(w[1], theirs[nearest])
 
+    @pytest.mark.parametrize("shape", [(0, 0), (3, 0), (0, 3), (200, 0), (0, 200)])
+    def test_svd(self, rng, n, dtype, shape):
+        a = singular(*shape)(rng, (2,), n, dtype)
+        u, s, vh = mk.svd(a)
+        k = min(a.shape[-2:])
+        assert u.dtype == vh.dtype == a.dtype and s.dtype == a.real.dtype
+        assert (np.diff(s) <= 0).all() and (s >= 0).all()
+        assert_near((u * s[..., None, :]) @ vh, a)
+        for v in (u, adjoint(vh)):
+            assert_near(adjoint(v) @ v, np.broadcast_to(np.eye(k), (2, k, k)))
+        if shape == (0, 0):
+            np.testing.assert_equal(mk.svd(a, full_matrices=True), (u, s, vh))
+
+    @pytest.mark.parametrize("shape", [(0, 0), (3, 0), (0, 3), (200, 0), (0, 200)])
+    def test_svdvals(self, rng, n, dtype, shape):
+        a = singular(*shape)(rng, (2,), n, dtype)
+        s = mk.svdvals(a)
+        assert s.dtype == a.real.dtype
+        assert_near(s, np.linalg.svd(a.astype(complex), compute_uv=False))
+
+    @pytest.mark.parametrize("matrix", [general, tall, wide])
+    @pytest.mark.parametrize("rank", [None, 1])
+    def test_pinv(self, rng, n, dtype, matrix, rank):
+        """The four equations of Penrose."""
+        a = matrix(rng, (2,), n, dtype)
+        if rank is not None:
+            a = a[..., :, :rank] @ a[..., :rank, :]
+        p = mk.pinv(a)
+        assert p.dtype == a.dtype
+        assert_near(a @ p @ a, a)
+        assert_near(p @ a @ p, p)
+        assert_near(adjoint(a @ p), a @ p)
+        assert_near(adjoint(p @ a), p @ a)
+
+
+def test_rtol_of_pinv():
+    """Singular values of at most rtol max s count as zero; it is max(m, n) eps, a number, or one for each matrix."""
+    eps = np.finfo(float).eps
+    for factor, rank in ((0.75, 1), (1.5, 2)):  # of the default bound, 3 eps
+        a = np.zeros((3, 2))
+        a[0, 0], a[1, 1] = 1, factor * 3 * eps
+        assert np.count_nonzero(mk.pinv(a)) == rank
+    a = np.diag([4.0, 1.0])
+    np.testing.assert_array_equal(mk.pinv(a, rtol=0.25), np.diag([0.25, 0]))
+    np.testing.assert_array_equal(mk.pinv(a, rtol=0.24), np.diag([0.25, 1]))
+    for rtol in (np.array([0.3, 0.2]), [0.3, 0.2], np.array([0.3, 0.2], np.float32)):
+        np.testing.assert_array_equal(mk.pinv(a, rtol=rtol), [np.diag([0.25, 0]), np.diag([0.25, 1])])
+        p, pull = mk.vjp("pinv", a, rtol)
+        np.testing.assert_array_equal(p, mk.pinv(a, rtol=rtol))
+        bars = pull(np.ones((2, 2, 2)))
+        assert bars[0].shape == (2, 2) and len(bars) == 2 and bars[1] is None
+    assert len(mk.vjp("pinv", a)[1](a)) == 1
+    np.testing.assert_array_equal(mk.pinv(np.diag([1, 2.0**-900]), rtol=0), np.diag([1, 2.0**900]))
+
 
 def test_a_forward_solve_is_backward_stable():
     """Wilkinson's matrix: its triangular factor has a condition of 2^59, and substitution does not care."""
@@ -196,6 +251,7 @@ def test_a_forward_solve_is_backward_stable():
 def test_named_outputs():
     a = np.diag([2.0, 1.0])
     assert mk.eig(a)._fields == mk.eigh(a)._fields == ("eigenvalues", "eigenvectors")
+    assert mk.svd(a)._fields == ("U", "S", "Vh")
     assert mk.lu(a)._fields == ("p", "l", "u")
     assert mk.lu_factor(a)._fields == ("lu", "piv")
 

@@ -15,6 +15,7 @@ from samples import (
     general,
     inner,
     normal,
+    phases,
     pullback,
     reordered,
 )
@@ -45,15 +46,10 @@ def test_formula(rng, sample, n, dtype):
 
 
 def aligned(outputs, reference):
-    """Eigenvalues in the order of others, and eigenvectors, turned to the phases of others, as the pushforward's gauge
-    v_i^H v_dot_i = 0 has it."""
+    """Outputs in the order of other eigenvalues, and with the phases of others."""
     if "eigenvalues" in outputs:
         outputs = reordered(outputs, outputs["eigenvalues"], reference["eigenvalues"])
-    if "eigenvectors" in outputs:
-        v = outputs["eigenvectors"]
-        along = (reference["eigenvectors"].conj() * v).sum(-2, keepdims=True)
-        outputs["eigenvectors"] = v * (along.conj() / np.abs(along))
-    return outputs
+    return outputs | {n: factor * outputs[n] for n, factor in phases(outputs, reference).items()}
 
 
 def entries_read(sample, tangents):
@@ -80,7 +76,9 @@ def test_differences(rng, sample, dtype):
         moves = [(moves[0] + adjoint(moves[0])) / 2, moves[1]]
     reference, h = forward(sample, inputs), np.finfo(float).eps ** (1 / 3)
     plus, minus = (
-        aligned(forward(sample, [x + s * h * t for x, t in zip(inputs, moves, strict=True)]), reference)
+        aligned(
+            forward(sample, [x if t is None else x + s * h * t for x, t in zip(inputs, moves, strict=True)]), reference
+        )
         for s in (1, -1)
     )
     for name in sample.op.differentiable_outputs:
@@ -113,6 +111,22 @@ def test_adjoint(rng, sample, n, dtype):
         np.abs(x * t).sum() for x, t in zip(bars, tangents, strict=True) if t is not None
     )
     assert abs(left - right) <= 20 * n * np.finfo(dtype).eps * size
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+@pytest.mark.parametrize("shape", [(6, 6), (9, 6), (6, 9)])
+def test_phases_of_singular_vectors_that_cancel_in_pairs(rng, shape, dtype):
+    """A loss may depend on the phase of u_i against that of v_i: diagonals of U^H U_bar that are imaginary."""
+    a, t = normal(rng, (2, *shape), dtype), normal(rng, (2, *shape), dtype)
+    (u, s, vh), pull = mk.vjp("svd", a)
+    phase = normal(rng, s.shape, s.dtype)
+    g = 1j * phase[..., None, :] * u, None, 1j * phase[..., :, None] * vh  # of v the conjugate: minus
+    _, dots = mk.jvp("svd", (a,), (t,))
+    left, right = inner(g, dots), inner(pull(g), [t])
+    want = sum((phase * (u.conj() * (t @ adjoint(vh))).sum(-2).imag / s).flat)
+    size = sum(np.abs(x * y).sum() for x, y in zip(g, dots, strict=True) if x is not None)
+    assert abs(left - right) <= 100 * np.finfo(dtype).eps * size
+    assert abs(left - want) <= 100 * np.finfo(dtype).eps * size
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=str)

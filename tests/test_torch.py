@@ -197,6 +197,9 @@ def of_checked_inputs(sample):
             return w, (v * (-w).exp()[..., None, :]) @ v.mT.conj_physical()
         if sample.name == "eig":
             return results.eigenvalues, results.eigenvectors.abs() ** 2
+        if sample.name == "svd":
+            u, s, vh = results
+            return u * vh[..., None, :, 0], s, vh * u[..., 0, :, None]
         results = (results,) if isinstance(results, torch.Tensor) else results
         return tuple(
             y for n, y in zip(sample.op.outputs, results, strict=True) if n in sample.op.differentiable_outputs

@@ -7,7 +7,18 @@ differences; second derivatives from differences of first ones. Gradients are co
 
 import numpy as np
 import pytest
-from samples import SAMPLES, adjoint, draw_cotangents, forward, normal, of_function, pullback, reordered
+from samples import (
+    SAMPLES,
+    VECTORS,
+    adjoint,
+    draw_cotangents,
+    forward,
+    normal,
+    of_function,
+    phases,
+    pullback,
+    reordered,
+)
 
 import matkern as mk
 
@@ -82,13 +93,12 @@ class Problem:
         for i, x in zip(self.argnums, inputs, strict=True):
             whole[i] = x
         cotangents = dict(self.cotangents)
-        if "eigenvalues" in cotangents:  # nearby, LAPACK may give another order, and another sign
-            here, before = forward(self.sample, whole), self.outputs["eigenvalues"]
-            cotangents = reordered(cotangents, before, here["eigenvalues"])
-        if "eigenvectors" in cotangents:
-            v = reordered(self.outputs, before, here["eigenvalues"])["eigenvectors"]
-            signs = np.sign((here["eigenvectors"].conj() * v).sum(-2, keepdims=True).real)
-            cotangents["eigenvectors"] = cotangents["eigenvectors"] * signs
+        here, before = forward(self.sample, whole), self.outputs
+        if "eigenvalues" in cotangents:  # nearby, LAPACK may give another order, and other signs
+            w = before["eigenvalues"], here["eigenvalues"]
+            cotangents, before = reordered(cotangents, *w), reordered(before, *w)
+        for name, factor in phases(here, before).items():
+            cotangents[name] = cotangents[name] * np.sign(factor.real)
         bars = pullback(self.sample, whole, cotangents, **self.reading)
         return [bars[i] for i in self.argnums]
 
@@ -197,8 +207,10 @@ def table(framework, transforms):
         kind, run, *_ = transforms[transform]
         reference, batch, _, multiple = KINDS[kind]
         problem = Problem(rng, framework, sample, batch, dtype)
-        if kind in ("second", "hessian") and np.iscomplex(problem.outputs.get("eigenvectors", 0)).any():
-            problem.cotangents["eigenvectors"] = np.zeros_like(problem.cotangents["eigenvectors"])  # phases are free
+        if kind in ("second", "hessian"):  # phases are free
+            for n, y in problem.outputs.items():
+                if n in VECTORS and np.iscomplex(y).any():
+                    problem.cotangents[n] = np.zeros_like(y)
         got, want = reference(problem, run)
         got, want = [*map(np.asarray, got)], [*map(np.asarray, want)]
         assert [x.shape for x in got] == [y.shape for y in want]

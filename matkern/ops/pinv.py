@@ -3,7 +3,6 @@
 import numpy as np
 
 from ..kernels import pinv as kernels
-from ..kernels.gufunc import is_dask
 from ..op import Op
 from .algebra import adjoint, matmul
 
@@ -51,8 +50,8 @@ def pinv(a, rtol=None, *, on_error="raise", out=None):
     """
     if rtol is None:
         rtol = -1.0
-    elif not is_dask(rtol) and not np.all(np.asarray(rtol) >= 0):
-        raise ValueError(f"pinv: rtol must not be negative or NaN, got {rtol}")
+    elif isinstance(rtol, int | float | list | tuple | np.ndarray | np.generic) and not np.all(np.asarray(rtol) >= 0):
+        raise ValueError(f"pinv: rtol must not be negative or NaN, got {rtol}")  # the kernel knows no bad one but -1
     return kernels.pinv(a, rtol, on_error=on_error, out=out)
 
 
@@ -80,7 +79,8 @@ def pinv_vjp(a, pinv, pinv_bar):
 
     Notes
     -----
-    A_bar = -P^H P_bar P^H + (I - A P) P_bar^H P P^H + P^H P P_bar^H (I - P A), the adjoint of the formula at `pinv_jvp`.
+    A_bar = -P^H P_bar P^H + (I - A P) P_bar^H P P^H + P^H P P_bar^H (I - P A), the adjoint of what is said at
+    `pinv_jvp`.
 
     Of a matrix without full rank this is the derivative along tangents that keep the rank; along others the
     pseudo-inverse is not continuous.
@@ -120,7 +120,7 @@ def pinv_jvp(a, pinv, a_dot):
 
     Notes
     -----
-    P_dot = -P A_dot P + P P^H A_dot^H (I - A P) + (I - P A) A_dot^H P^H P [1]_, equation 4.12: the derivative along
+    P_dot = -P A_dot P + P P^H A_dot^H (I - A P) + (I - P A) A_dot^H P^H P [1]_, section 4: the derivative along
     tangents that keep the rank, as every tangent does at full rank.
 
     References
@@ -162,4 +162,6 @@ Op(
     vjp_formula=vjp_formula,
     jvp_formula=jvp_formula,
     outputs=("pinv",),
+    defaults={"rtol": -1.0},
+    holomorphic=lambda name, options: False,
 )

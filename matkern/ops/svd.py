@@ -104,8 +104,8 @@ def svd_vjp(U, S, Vh, U_bar, S_bar, Vh_bar, *, degenerate="nan", gauge="raise", 
     -----
     With M and N the skew parts of U^H U_bar and V^H V_bar, and D = diag(1 / s),
     A_bar = U (diag(s_bar) + Q) V^H + (I - U U^H) U_bar D V^H + U D V_bar^H (I - V V^H),
-    Q_ij = (M + N)_ij / (s_j - s_i) + (M - N)_ij / (s_j + s_i), and Q_ii = (M - N)_ii / (2 s_i); [1]_, equations 12 to
-    34, and [2]_ for Q_ii, which is zero for real matrices.
+    Q_ij = (M + N)_ij / (s_j - s_i) + (M - N)_ij / (s_j + s_i), and Q_ii = (M - N)_ii / (2 s_i); [1]_, and
+    [2]_ for Q_ii, which is zero for real matrices.
 
     A difference or a sum of two singular values counts as zero up to 4 sqrt(max(m, n)) eps max(s); so does, for a
     matrix that is not square, a singular value. What it divides is rounding up to 16 max(m, n) eps |(U_bar, V_bar)|
@@ -130,9 +130,7 @@ def svd_vjp(U, S, Vh, U_bar, S_bar, Vh_bar, *, degenerate="nan", gauge="raise", 
            [0., 0.],
            [0., 0.]])
     """
-    return kernels.svd_vjp(
-        U, S, Vh, U_bar, S_bar, Vh_bar, degenerate=degenerate, gauge=gauge, on_error=on_error
-    )
+    return kernels.svd_vjp(U, S, Vh, U_bar, S_bar, Vh_bar, degenerate=degenerate, gauge=gauge, on_error=on_error)
 
 
 def svd_jvp(U, S, Vh, A_dot, *, degenerate="nan", on_error="raise"):
@@ -170,7 +168,7 @@ def svd_jvp(U, S, Vh, A_dot, *, degenerate="nan", on_error="raise"):
     -----
     With P = U^H A_dot V and D = diag(1 / s): s_dot = Re diag(P), U_dot = U X + (I - U U^H) A_dot V D and
     V_dot = V Y + (I - V V^H) A_dot^H U D, where (X + Y)_ij = (P + P^H)_ij / (s_j - s_i), zero on the diagonal, and
-    (X - Y)_ij = (P - P^H)_ij / (s_j + s_i) [1]_, equations 12 to 34. What counts as repeated or zero is said at
+    (X - Y)_ij = (P - P^H)_ij / (s_j + s_i) [1]_. What counts as repeated or zero is said at
     `svd_vjp`, with |A_dot| for |(U_bar, V_bar)|.
 
     References
@@ -247,8 +245,8 @@ def svdvals_vjp(U, S, Vh, S_bar):
 
     Notes
     -----
-    A_bar = U diag(s_bar) V^H [1]_, section 3.3. At a singular value of zero, where s is not differentiable, it is one of
-    the subgradients.
+    A_bar = U diag(s_bar) V^H [1]_, section 3.3. At a singular value of zero, where s is not differentiable, it is one
+    of the subgradients.
 
     References
     ----------
@@ -313,6 +311,12 @@ def _quotients(xp, s, eye):
     return 1 / (squares[..., None, :] - squares[..., :, None] + eye) - eye
 
 
+def _may_be_tall(x):
+    """Whether I - X X^H may not be zero; sizes that are not known, as they are in graphs, may be any."""
+    rows, columns = x.shape[-2], x.shape[-1]
+    return not (isinstance(rows, int) and isinstance(columns, int)) or rows > columns
+
+
 def vjp_formula(xp, U, S, Vh, U_bar, S_bar, Vh_bar):
     v, v_bar, columns = adjoint(xp, Vh), adjoint(xp, Vh_bar), S[..., None, :]
     eye = xp.eye(S.shape[-1], dtype=S.dtype)
@@ -322,9 +326,9 @@ def vjp_formula(xp, U, S, Vh, U_bar, S_bar, Vh_bar):
     middle = eye * (S_bar[..., None, :] + (skew_m - skew_n) / (4 * columns))
     middle = middle + quotients * (skew_m * columns + S[..., :, None] * skew_n)
     g = matmul(xp, U, middle, Vh)
-    if U.shape[-2] > U.shape[-1]:
+    if _may_be_tall(U):
         g = g + matmul(xp, (U_bar - matmul(xp, U, m)) / columns, Vh)
-    if Vh.shape[-1] > Vh.shape[-2]:
+    if _may_be_tall(v):
         g = g + matmul(xp, U, adjoint(xp, (v_bar - matmul(xp, v, n)) / columns))
     return (g,)
 
@@ -337,9 +341,9 @@ def jvp_formula(xp, U, S, Vh, a_dot):
     phases = eye * (p - adjoint(xp, p)) / (4 * columns)
     u_dot = matmul(xp, U, quotients * (ps + adjoint(xp, ps)) + phases)
     v_dot = matmul(xp, v, quotients * (sp + adjoint(xp, sp)) - phases)
-    if U.shape[-2] > U.shape[-1]:
+    if _may_be_tall(U):
         u_dot = u_dot + (matmul(xp, a_dot, v) - matmul(xp, U, p)) / columns
-    if Vh.shape[-1] > Vh.shape[-2]:
+    if _may_be_tall(v):
         v_dot = v_dot + (matmul(xp, adjoint(xp, a_dot), U) - matmul(xp, v, adjoint(xp, p))) / columns
     return u_dot, xp.real(xp.sum(eye * p, axis=-1)), adjoint(xp, v_dot)
 

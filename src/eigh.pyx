@@ -96,8 +96,8 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
             m[i * size + i] = 0 if w_bar is NULL else <scalar> get_real(w_bar, i)
             for j in range(i):
                 numerator = (m[i * size + j] - conj(m[j * size + i])) / 2
-                code = divide(&numerator, get_real(w, j) - get_real(w, i), apart, small, option[DEGENERATE],
-                              DEGENERATE_PAIR)
+                code = divide(&numerator, get_real(w, j) - get_real(w, i), apart, small,
+                              option[DEGENERATE], DEGENERATE_PAIR)
                 if code:
                     return code
                 m[i * size + j] = numerator
@@ -141,8 +141,8 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
         t[i * size + i] = 0
         for j in range(i):
             numerator = t[i * size + j]
-            code = divide(&numerator, get_real(w, j) - get_real(w, i), apart, small, option[DEGENERATE],
-                              DEGENERATE_PAIR)
+            code = divide(&numerator, get_real(w, j) - get_real(w, i), apart, small,
+                          option[DEGENERATE], DEGENERATE_PAIR)
             if code:
                 return code
             t[i * size + j] = numerator

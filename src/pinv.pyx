@@ -35,7 +35,7 @@ cdef enum:
 
 
 cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
-    cdef Py_ssize_t i, j, k = min(n[0], n[1]), rank = 0
+    cdef Py_ssize_t j, k = min(n[0], n[1]), rank = 0
     cdef double rtol = get_real(x[1], 0)
     cdef scalar *u = work + n[0] * n[1]
     cdef scalar *vh = u + n[0] * k

@@ -13,19 +13,19 @@ and with M = U^H U_bar, N = V^H V_bar and their skew parts M' = (M - M^H) / 2, N
     Q_ij = (M' + N')_ij / (s_j - s_i) + (M' - N')_ij / (s_j + s_i), on the diagonal the second term alone.
 
 J. Townsend, Differentiating the singular value decomposition (2016), for the real case; Z.-Q. Wan and S.-X. Zhang,
- Automatic differentiation for complex valued SVD, arXiv:1909.02659 (2019), for the diagonal of a complex
-one. Their 1 / (s_j^2 - s_i^2) is taken apart into 1 / (s_j - s_i) and 1 / (s_j + s_i), which is exact for small singular
-values, too. A tall matrix has no second projector, a wide one no first: they are never formed, and
-(I - U U^H) B D = U (-U^H B D) + B D costs one product with what is multiplied by U anyway.
+Automatic differentiation for complex valued SVD, arXiv:1909.02659 (2019), for the diagonal of a complex one. Their
+1 / (s_j^2 - s_i^2) is taken apart into 1 / (s_j - s_i) and 1 / (s_j + s_i), which loses nothing to squares. A tall
+matrix has no second projector, a wide one no first. The other is never formed: (I - U U^H) B D = U (-U^H B D) + B D,
+and the first of these joins what U is multiplied with anyway.
 
-A pair u_i, v_i is free up to a common phase. The pushforward splits what is arbitrary evenly: u_i^H u_dot_i + v_i^H v_dot_i
-is zero. Of a loss that has a gradient, Im(M_ii + N_ii) is zero; `gauge="raise"` fails when it is above
+A pair u_i, v_i is free up to a common phase. The pushforward splits what is arbitrary evenly, u_i^H u_dot_i +
+v_i^H v_dot_i = 0. Of a loss that has a gradient, Im(M_ii + N_ii) is zero; `gauge="raise"` fails when it is above
 GAUGE max(m, n) eps |(U_bar, V_bar)|.
 
 Differences and sums of singular values, and for a matrix that is not square singular values, count as zero up to
-REPEATED sqrt(max(m, n)) eps max s. There the quotient has no value: a numerator within GAUGE max(m, n) eps |(U_bar, V_bar)|
-(of P: |A_dot|; Frobenius norms) is zero but for rounding and contributes nothing, and another one is the case of
-the option `degenerate`.
+REPEATED sqrt(max(m, n)) eps max s. There the quotient has no value: a numerator within
+GAUGE max(m, n) eps |(U_bar, V_bar)| (of P: |A_dot|; Frobenius norms) is zero but for rounding and contributes nothing,
+and another one is the case of the option `degenerate`.
 """
 
 from libc.math cimport fabs, hypot, sqrt
@@ -106,6 +106,18 @@ cdef int reciprocals(Py_ssize_t m, Py_ssize_t n, scalar *u, scalar *sigma, scala
     return 0
 
 
+cdef int divide_pair(scalar *plus, scalar *minus, scalar *sigma, Py_ssize_t i, Py_ssize_t j, double zero, double small,
+                     int degenerate) noexcept nogil:
+    """plus := plus / (s_j - s_i), on the diagonal zero; minus := minus / (s_j + s_i)."""
+    cdef double si = get_real(sigma, i), sj = get_real(sigma, j)
+    cdef int code = 0
+    if i == j:
+        plus[0] = 0
+    else:
+        code = divide(plus, sj - si, zero, small, degenerate, DEGENERATE_PAIR)
+    return code if code else divide(minus, sj + si, zero, small, degenerate, DEGENERATE_PAIR)
+
+
 cdef void times_u(Py_ssize_t m, Py_ssize_t k, scalar *u, scalar *q, scalar *b, scalar *diagonal,
                   scalar *out) noexcept nogil:
     """out := U Q + B diag(diagonal); B may be NULL."""
@@ -139,7 +151,7 @@ cdef void of_values(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, scalar *u, scalar 
 
 
 cdef int vjp(scalar **x, const Py_ssize_t *dims, const int *option, scalar *work) noexcept nogil:
-    cdef Py_ssize_t i, j, m = dims[0], k = dims[1], n = dims[2]
+    cdef Py_ssize_t i, j, i0, j0, m = dims[0], k = dims[1], n = dims[2]
     cdef scalar *u = x[0]
     cdef scalar *sigma = x[1]
     cdef scalar *vh = x[2]
@@ -184,31 +196,27 @@ cdef int vjp(scalar **x, const Py_ssize_t *dims, const int *option, scalar *work
         fill(k, 0, reciprocal)
     if code:
         return code
-    for i in range(k):
-        for j in range(i + 1):
-            lower, upper = p[i * k + j], p[j * k + i]
-            skew_m = (lower - conj(upper)) / 2
-            skew_n = (conj(q[j * k + i]) - q[i * k + j]) / 2
-            plus, minus = skew_m + skew_n, skew_m - skew_n
-            if i != j:
-                code = divide(&plus, get_real(sigma, j) - get_real(sigma, i), zero, small, option[DEGENERATE],
-                              DEGENERATE_PAIR)
-                if code:
-                    return code
-            elif option[GAUGE_POLICY] == 0 and fabs(imag(plus)) > small:
-                return PHASE
-            else:
-                plus = 0 if s_bar is NULL else <scalar> get_real(s_bar, i)
-            code = divide(&minus, get_real(sigma, j) + get_real(sigma, i), zero, small, option[DEGENERATE],
-                          DEGENERATE_PAIR)
-            if code:
-                return code
-            if m < n:
-                lower, upper = q[i * k + j] * reciprocal[i], q[j * k + i] * reciprocal[j]
-            else:
-                lower, upper = lower * reciprocal[j], upper * reciprocal[i]
-            p[j * k + i] = conj(plus - minus) - upper
-            p[i * k + j] = plus + minus - lower
+    for i0 in range(0, k, 16):
+        for j0 in range(0, i0 + 1, 16):
+            for i in range(i0, min(i0 + 16, k)):
+                for j in range(j0, min(j0 + 16, i + 1)):
+                    lower, upper = p[i * k + j], p[j * k + i]
+                    skew_m = (lower - conj(upper)) / 2
+                    skew_n = (conj(q[j * k + i]) - q[i * k + j]) / 2
+                    plus, minus = skew_m + skew_n, skew_m - skew_n
+                    if i == j and option[GAUGE_POLICY] == 0 and fabs(imag(plus)) > small:
+                        return PHASE
+                    code = divide_pair(&plus, &minus, sigma, i, j, zero, small, option[DEGENERATE])
+                    if code:
+                        return code
+                    if i == j and s_bar is not NULL:
+                        plus = <scalar> get_real(s_bar, i)
+                    if m < n:
+                        lower, upper = q[i * k + j] * reciprocal[i], q[j * k + i] * reciprocal[j]
+                    else:
+                        lower, upper = lower * reciprocal[j], upper * reciprocal[i]
+                    p[j * k + i] = conj(plus - minus) - upper
+                    p[i * k + j] = plus + minus - lower
     if m < n:
         times_vh(k, n, p, vh, reciprocal, vh_bar, w)
         gemm(c'N', c'N', m, n, k, 1, u, k, w, n, 0, g, n)
@@ -219,7 +227,7 @@ cdef int vjp(scalar **x, const Py_ssize_t *dims, const int *option, scalar *work
 
 
 cdef int jvp(scalar **x, const Py_ssize_t *dims, const int *option, scalar *work) noexcept nogil:
-    cdef Py_ssize_t i, j, m = dims[0], k = dims[1], n = dims[2]
+    cdef Py_ssize_t i, j, i0, j0, m = dims[0], k = dims[1], n = dims[2]
     cdef scalar *u = x[0]
     cdef scalar *sigma = x[1]
     cdef scalar *vh = x[2]
@@ -264,30 +272,25 @@ cdef int jvp(scalar **x, const Py_ssize_t *dims, const int *option, scalar *work
         code = reciprocals(m, n, u, sigma, vh, t, p, zero, small, option[DEGENERATE], w, reciprocal)
         if code:
             return code
-    for i in range(k):
-        if s_dot is not NULL:
+    if s_dot is not NULL:
+        for i in range(k):
             set_real(s_dot, i, real(p[i * k + i]))
-        for j in range(i + 1):
-            lower, upper = p[i * k + j], p[j * k + i]
-            plus, minus = (lower + conj(upper)) / 2, (lower - conj(upper)) / 2
-            if i != j:
-                code = divide(&plus, get_real(sigma, j) - get_real(sigma, i), zero, small, option[DEGENERATE],
-                              DEGENERATE_PAIR)
-                if code:
-                    return code
-            else:
-                plus = 0
-            code = divide(&minus, get_real(sigma, j) + get_real(sigma, i), zero, small, option[DEGENERATE],
-                          DEGENERATE_PAIR)
-            if code:
-                return code
-            plus, minus = plus + minus, minus - plus
-            p[j * k + i], p[i * k + j] = -conj(plus), plus
-            q[j * k + i], q[i * k + j] = -conj(minus), minus
-            if tall:
-                p[j * k + i], p[i * k + j] = -conj(plus) - upper * reciprocal[i], plus - lower * reciprocal[j]
-            else:
-                q[j * k + i], q[i * k + j] = -conj(minus) - upper * reciprocal[j], minus - lower * reciprocal[i]
+    for i0 in range(0, k, 16):
+        for j0 in range(0, i0 + 1, 16):
+            for i in range(i0, min(i0 + 16, k)):
+                for j in range(j0, min(j0 + 16, i + 1)):
+                    lower, upper = p[i * k + j], p[j * k + i]
+                    plus, minus = (lower + conj(upper)) / 2, (lower - conj(upper)) / 2
+                    code = divide_pair(&plus, &minus, sigma, i, j, zero, small, option[DEGENERATE])
+                    if code:
+                        return code
+                    plus, minus = plus + minus, minus - plus
+                    p[j * k + i], p[i * k + j] = -conj(plus), plus
+                    q[j * k + i], q[i * k + j] = -conj(minus), minus
+                    if tall:
+                        p[j * k + i], p[i * k + j] = -conj(plus) - upper * reciprocal[i], plus - lower * reciprocal[j]
+                    else:
+                        q[j * k + i], q[i * k + j] = -conj(minus) - upper * reciprocal[j], minus - lower * reciprocal[i]
     if u_dot is not NULL:
         times_u(m, k, u, p, t if m > n else NULL, reciprocal, u_dot)
     if vh_dot is not NULL:

@@ -133,8 +133,8 @@ def pinv_jvp(a, pinv, a_dot):
     >>> import numpy as np, matkern as mk
     >>> a = np.array([[2.0, 0.0], [0.0, 0.0]])
     >>> mk.pinv_jvp(a, mk.pinv(a), a)           # a grows by itself
-    array([[-0.5, -0. ],
-           [-0. ,  0. ]])
+    array([[-0.5,  0. ],
+           [ 0. ,  0. ]])
     """
     return kernels.pinv_jvp(a, pinv, a_dot)
 

@@ -104,7 +104,7 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
     cdef scalar *a = work
     cdef scalar *columns = work + square
     cdef scalar *rest = work + 2 * square
-    if not all_finite(c'A', size, x[0]):
+    if not all_finite(c'A', size, size, x[0]):
         return NONFINITE
     if v is NULL and inverse is not NULL:
         v, work = work, work + 2 * square           # room for a complex matrix

@@ -23,7 +23,7 @@ from numpy.linalg import LinAlgError
 
 from blas cimport (
     c, conj, d, eps, gemm, gesdd, gesdd_workspace, get_real, real, s, scalar, set_real, share_products, z)
-from dense cimport copy, fill, finite, norm as euclidean
+from dense cimport all_finite, copy, fill, norm as euclidean
 from gufunc cimport NONFINITE, dtypes
 
 from matkern.kernels.gufunc import Kernel, share
@@ -175,16 +175,15 @@ cdef int values_norm(int kind, Py_ssize_t m, Py_ssize_t n, scalar *x, scalar *ou
 
 
 cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
-    cdef Py_ssize_t i, size = n[0] * n[1]
+    cdef Py_ssize_t size = n[0] * n[1]
     cdef double p = get_real(<scalar*> x[1], 0), norm
     cdef scalar *dual = x[3]
     if size == 0:
         set_real(<scalar*> x[2], 0, INFINITY if option[0] == ENTRIES and p < 0 else 0)
         return 0
     if option[0] == NUCLEAR or option[0] >= LARGEST_VALUE:
-        for i in range(size):
-            if not finite((<scalar*> x[0])[i]):             # LAPACK would not return
-                return NONFINITE
+        if not all_finite(c'A', n[0], n[1], <scalar*> x[0]):            # LAPACK may hang
+            return NONFINITE
         return values_norm(option[0], n[0], n[1], <scalar*> x[0], <scalar*> x[2], dual, work)
     if option[0] == ENTRIES:
         norm = p_norm(size, <scalar*> x[0], p)

@@ -172,6 +172,18 @@ CASES = [
         for order in ("fro", "nuc", 2)
     ),
     Case(
+        "qr",
+        one(general),
+        torch=lambda torch, a: torch.linalg.qr(a),
+        jax=lambda jax, a: jax.numpy.linalg.qr(a),
+    ),
+    Case(
+        "lstsq",
+        with_rhs(one(general), columns=3),
+        torch=lambda torch, a, b: torch.linalg.lstsq(a, b, driver="gels").solution,
+        jax=None,  # of one matrix alone
+    ),
+    Case(
         "eigh",
         one(hermitian),
         autograd=lambda np, a: np.linalg.eigh(a),

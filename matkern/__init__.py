@@ -37,6 +37,7 @@ with cython_modules():
     from .ops.eig import eig, eig_jvp, eig_vjp, eigvals, eigvals_jvp, eigvals_vjp
     from .ops.eigh import eigh, eigh_jvp, eigh_vjp, eigvalsh, eigvalsh_jvp, eigvalsh_vjp
     from .ops.inv import inv, inv_jvp, inv_vjp
+    from .ops.lstsq import lstsq, lstsq_jvp, lstsq_vjp
     from .ops.lu import (
         lu,
         lu_factor,
@@ -51,6 +52,7 @@ with cython_modules():
     from .ops.matmul import matmul, matmul_jvp, matmul_vjp
     from .ops.norm import norm, norm_jvp, norm_vjp
     from .ops.pinv import pinv, pinv_jvp, pinv_vjp
+    from .ops.qr import qr, qr_jvp, qr_vjp
     from .ops.solve import solve, solve_jvp, solve_vjp
     from .ops.svd import svd, svd_jvp, svd_vjp, svdvals, svdvals_jvp, svdvals_vjp
     from .ops.triangular import solve_triangular, solve_triangular_jvp, solve_triangular_vjp
@@ -86,6 +88,9 @@ __all__ = [
     "inv_vjp",
     "jacobian",
     "jvp",
+    "lstsq",
+    "lstsq_jvp",
+    "lstsq_vjp",
     "lu",
     "lu_factor",
     "lu_factor_jvp",
@@ -104,6 +109,9 @@ __all__ = [
     "pinv",
     "pinv_jvp",
     "pinv_vjp",
+    "qr",
+    "qr_jvp",
+    "qr_vjp",
     "set_num_threads",
     "show_config",
     "slogdet",

@@ -17,7 +17,9 @@ from scipy.linalg.cython_blas cimport (
     strmm, dtrmm, ctrmm, ztrmm, strsm, dtrsm, ctrsm, ztrsm, strsv, dtrsv, ctrsv, ztrsv)
 from scipy.linalg.cython_lapack cimport (
     spotrf, dpotrf, cpotrf, zpotrf, sgetrf, dgetrf, cgetrf, zgetrf, ssyevd, dsyevd, cheevd, zheevd,
-    sgesdd, dgesdd, cgesdd, zgesdd, sgetri, dgetri, cgetri, zgetri, sgeev, dgeev, cgeev, zgeev)
+    sgesdd, dgesdd, cgesdd, zgesdd, sgetri, dgetri, cgetri, zgetri, sgeev, dgeev, cgeev, zgeev,
+    sgeqrf, dgeqrf, cgeqrf, zgeqrf, sorgqr, dorgqr, cungqr, zungqr,
+    sormqr, dormqr, cunmqr, zunmqr, strcon, dtrcon, ctrcon, ztrcon)
 
 ctypedef float s
 ctypedef double d
@@ -684,3 +686,77 @@ cdef inline int geev_columns(Py_ssize_t n, scalar *a, scalar *w, scalar *v, scal
     else:
         zgeev(&left, &right, &n_, a, &ld, w, NULL, &one, v, &ldv, work, &lwork, <double*> rwork, &info)
     return info
+cdef inline Py_ssize_t qr_workspace(Py_ssize_t n) noexcept nogil:
+    """Elements for geqrf and orgqr of n columns and ormqr of as many right-hand sides, in blocks of 32; -1 if too many.
+
+    ormqr keeps the triangles of its blocks there, too, of 65 x 64 elements.
+    """
+    return -1 if 32 * n + 4160 > INT_MAX else 32 * n + 4160
+
+
+cdef inline void geqrf_columns(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *tau, scalar *work) noexcept nogil:
+    """A = Q R for an (m, n) matrix in column-major order: R, below it the reflectors, with factors tau."""
+    cdef int m_ = <int> m, n_ = <int> n, ld = ld_(m), lwork = <int> qr_workspace(n), info = 0
+    if scalar is s:
+        sgeqrf(&m_, &n_, a, &ld, tau, work, &lwork, &info)
+    elif scalar is d:
+        dgeqrf(&m_, &n_, a, &ld, tau, work, &lwork, &info)
+    elif scalar is c:
+        cgeqrf(&m_, &n_, a, &ld, tau, work, &lwork, &info)
+    else:
+        zgeqrf(&m_, &n_, a, &ld, tau, work, &lwork, &info)
+
+
+cdef inline void orgqr_columns(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, scalar *a, scalar *tau,
+                               scalar *work) noexcept nogil:
+    """The first n columns of Q over the k reflectors that geqrf_columns left, in column-major order."""
+    cdef int m_ = <int> m, n_ = <int> n, k_ = <int> k, ld = ld_(m), lwork = <int> qr_workspace(n), info = 0
+    if scalar is s:
+        sorgqr(&m_, &n_, &k_, a, &ld, tau, work, &lwork, &info)
+    elif scalar is d:
+        dorgqr(&m_, &n_, &k_, a, &ld, tau, work, &lwork, &info)
+    elif scalar is c:
+        cungqr(&m_, &n_, &k_, a, &ld, tau, work, &lwork, &info)
+    else:
+        zungqr(&m_, &n_, &k_, a, &ld, tau, work, &lwork, &info)
+
+
+cdef inline void ormqr(char trans, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, scalar *a, scalar *tau, scalar *b,
+                       scalar *work) noexcept nogil:
+    """B := Q B (trans N) or Q^H B (trans C) for row-major (m, n) B and the k reflectors that geqrf_columns left.
+
+    By columns B is B^T. (Q B)^T is the conjugate of conj(B)^T Q^H, which is B's for LAPACK to multiply from the right.
+    """
+    cdef int m_ = <int> m, n_ = <int> n, k_ = <int> k, lda = ld_(m), ldb = ld_(n), lwork = <int> qr_workspace(n)
+    cdef int info = 0
+    cdef char side = c'R', trans_ = c'N' if trans == c'C' else c'T' if scalar is s or scalar is d else c'C'
+    cdef Py_ssize_t i
+    for i in range(m * n):
+        b[i] = conj(b[i])
+    if scalar is s:
+        sormqr(&side, &trans_, &n_, &m_, &k_, a, &lda, tau, b, &ldb, work, &lwork, &info)
+    elif scalar is d:
+        dormqr(&side, &trans_, &n_, &m_, &k_, a, &lda, tau, b, &ldb, work, &lwork, &info)
+    elif scalar is c:
+        cunmqr(&side, &trans_, &n_, &m_, &k_, a, &lda, tau, b, &ldb, work, &lwork, &info)
+    else:
+        zunmqr(&side, &trans_, &n_, &m_, &k_, a, &lda, tau, b, &ldb, work, &lwork, &info)
+    for i in range(m * n):
+        b[i] = conj(b[i])
+
+
+cdef inline double trcon(char uplo, Py_ssize_t n, scalar *a, scalar *work) noexcept nogil:
+    """An estimate of 1 / cond(A), triangular, in the maximum norm; `work` is of 4 n elements."""
+    cdef int n_ = <int> n, lda = ld_(n), info = 0
+    cdef char norm = c'1', diag = c'N', tri = other(uplo)
+    cdef float rcond_s = 0
+    cdef double rcond_d = 0
+    if scalar is s:
+        strcon(&norm, &tri, &diag, &n_, a, &lda, &rcond_s, work, <int*> (work + 3 * n), &info)
+    elif scalar is d:
+        dtrcon(&norm, &tri, &diag, &n_, a, &lda, &rcond_d, work, <int*> (work + 3 * n), &info)
+    elif scalar is c:
+        ctrcon(&norm, &tri, &diag, &n_, a, &lda, &rcond_s, work, <float*> (work + 2 * n), &info)
+    else:
+        ztrcon(&norm, &tri, &diag, &n_, a, &lda, &rcond_d, work, <double*> (work + 2 * n), &info)
+    return rcond_s if scalar is s or scalar is c else rcond_d

@@ -37,6 +37,23 @@ cdef inline void transpose(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *out) n
                     out[j * m + i] = a[i * n + j]
 
 
+cdef inline void upper_of_columns(Py_ssize_t m, Py_ssize_t n, Py_ssize_t rows, scalar *a, scalar *out) noexcept nogil:
+    """out := the first rows of the upper triangle (or trapezoid) of an (m, n) matrix in column-major order."""
+    cdef Py_ssize_t i, j, j0
+    for j0 in range(0, n, 16):
+        for i in range(rows):
+            for j in range(j0, min(j0 + 16, n)):
+                out[i * n + j] = a[j * m + i] if i <= j else 0
+
+
+cdef inline void copy_block(Py_ssize_t m, Py_ssize_t n, scalar *a, Py_ssize_t lda, scalar *out,
+                            Py_ssize_t ldout) noexcept nogil:
+    """out := the (m, n) matrix A."""
+    cdef Py_ssize_t i
+    for i in range(m):
+        memcpy(out + i * ldout, a + i * lda, n * sizeof(scalar))
+
+
 cdef inline void copy_triangle(char uplo, bint strict, Py_ssize_t n, scalar *a, scalar *out) noexcept nogil:
     """out := the triangle of A, zero elsewhere, the diagonal included; strict: a zero diagonal."""
     cdef Py_ssize_t i, first, last

@@ -49,8 +49,8 @@ def apart(rng, batch, n, dtype):
 
 def tall(rng, batch, n, dtype):
     a = normal(rng, (*batch, n + 3, n), dtype) / (4 * np.sqrt(n + 1))
-    a[..., :n, :] += np.diag(np.linspace(1, 3, n)).astype(dtype)
-    return a
+    a[..., :n, :] += np.diag(np.linspace(1, 3, n))
+    return a.astype(dtype)
 
 
 def wide(rng, batch, n, dtype):
@@ -102,7 +102,11 @@ def with_rtol(matrix):
 
 
 def with_rhs(matrix, columns=3):
-    return lambda rng, batch, n, dtype: (matrix(rng, batch, n, dtype), normal(rng, (*batch, n, columns), dtype))
+    def draw(rng, batch, n, dtype):
+        a = matrix(rng, batch, n, dtype)
+        return a, normal(rng, (*a.shape[:-1], columns), dtype)
+
+    return draw
 
 
 def factored(rng, batch, n, dtype):
@@ -116,6 +120,16 @@ def cholesky_factor(lower):
     def draw(rng, batch, n, dtype):
         l = np.linalg.cholesky(positive(rng, batch, n, dtype)) + np.triu(normal(rng, (*batch, n, n), dtype), 1)
         return (l if lower else l.swapaxes(-1, -2)).astype(dtype)
+
+    return draw
+
+
+def regularized(matrix):
+    """With right-hand sides and a regularizer for each matrix."""
+
+    def draw(rng, batch, n, dtype):
+        a, b = with_rhs(matrix)(rng, batch, n, dtype)
+        return a, b, rng.uniform(0.1, 1, batch).astype(a.real.dtype)
 
     return draw
 
@@ -177,6 +191,13 @@ SAMPLES = [
     *(Sample("solve", with_rhs(general), o) for o in combinations(trans=("N", "T", "C"))),
     *(Sample("solve", with_rhs(positive), {"assume_a": "pos", **o}) for o in combinations(trans=("N", "T", "C"))),
     Sample("solve", with_rhs(general, 1), label="one column"),
+    *(
+        Sample("qr", one(draw), o, draw.__name__)
+        for draw in (general, tall, wide)
+        for o in combinations(mode=("reduced", "complete", "r"))
+    ),
+    *(Sample("lstsq", regularized(draw), label=draw.__name__) for draw in (general, tall, wide)),
+    *(Sample("lstsq", with_rhs(draw), label=f"{draw.__name__}, not regularized") for draw in (tall, wide)),
     *(Sample("eigh", one(hermitian), o) for o in combinations(UPLO=("L", "U"), triangle=(None, "L", "U"))),
     *(Sample("cholesky_solve", with_rhs(cholesky_factor(o["lower"])), o) for o in combinations(lower=(True, False))),
     Sample("inv", one(general)),
@@ -223,7 +244,7 @@ VECTORS = {"eigenvectors": -2, "U": -2, "Vh": -1}  # of eigh and svd, and the ax
 
 
 def ungauged(sample, outputs, cotangents):
-    """Cotangents without what lies along the free phases of complex eigenvectors and singular vectors.
+    """Cotangents without what lies along free phases of complex vectors, or rotations of trailing columns of Q.
 
     Those of a pair of singular vectors are free together alone; here each goes, so that any may be left out.
     """
@@ -232,6 +253,11 @@ def ungauged(sample, outputs, cotangents):
         if v is not None and v.dtype.kind == "c":
             g = cotangents[name]
             cotangents[name] = g - 1j * (v.conj() * g).sum(axis, keepdims=True).imag * v
+    if sample.name == "qr" and "Q" in outputs:
+        free = outputs["Q"][..., outputs["R"].shape[-1] :]
+        g = cotangents["Q"][..., outputs["R"].shape[-1] :]
+        skew = adjoint(free) @ g
+        g -= free @ (skew - adjoint(skew)) / 2
     return cotangents
 
 

@@ -55,6 +55,7 @@ def drawn(rng, sample, dtype):
     values = sample.op.run_forward(inputs, sample.options)
     cotangents = draw_cotangents(rng, sample, {n: values[n] for n in sample.op.outputs})
     tangents = dict(zip(sample.op.inputs, draw_tangents(rng, sample, inputs), strict=False))
+    values |= {n: None for n in sample.op.pullback.inputs if n.endswith("_bar")}
     values |= {f"{n}_bar": g for n, g in cotangents.items()} | {f"{n}_dot": t for n, t in tangents.items()}
     return inputs, {n.lower(): x for n, x in values.items()}
 

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from numpy.linalg import LinAlgError
-from samples import general, hermitian, normal, positive
+from samples import assert_near, general, hermitian, normal, positive, tall, wide
 
 import matkern as mk
 
@@ -21,8 +21,11 @@ CALLS = {  # a matrix that fails the operation, and calls of it
         np.diag([1.0, 0.0, 1.0, 1.0]),
         lambda a, **o: mk.cholesky_solve(np.tril(a), np.ones((4, 1)), **o),
     ),
+    "lstsq": (1e9 * np.ones((4, 4)), lambda a, **o: mk.lstsq(a, np.ones((4, 1)), 1e-8, **o)),
     "lu_solve": (np.ones((4, 4)), lambda a, **o: mk.lu_solve(*mk.lu_factor(a), np.ones((4, 1)), **o)),
 }
+
+FAULT = r"(is|has a Gram matrix that is) (singular|not positive definite)"
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -30,12 +33,10 @@ class TestOneBadMatrix:
     def test_raises_with_index_and_count(self, rng, name):
         bad, call = CALLS[name]
         a = positive(rng, (3, 5), 4, "float64")
-        with pytest.raises(LinAlgError, match=r"the matrix is (singular|not positive definite)"):
+        with pytest.raises(LinAlgError, match=rf"the matrix {FAULT}"):
             call(bad)
         a[1, 2] = bad
-        with pytest.raises(
-            LinAlgError, match=r"matrix \[1, 2\] of the batch is (singular|not positive definite)[^(]*; on_error"
-        ):
+        with pytest.raises(LinAlgError, match=rf"matrix \[1, 2\] of the batch {FAULT}[^(]*; on_error"):
             call(a)
         a[2, 0] = bad
         with pytest.raises(LinAlgError, match=r"matrix \[1, 2\].*\(2 of 15 matrices failed\)"):
@@ -141,12 +142,14 @@ def test_rtol_must_not_be_negative(rtol):
         "eigvals",
         "eigvalsh",
         "inv",
+        "lstsq",
         "lu",
         "lu_factor",
         "lu_solve",
         "matmul",
         "norm",
         "pinv",
+        "qr",
         "slogdet",
         "solve",
         "solve_triangular",
@@ -159,7 +162,7 @@ def test_nan_in_one_matrix_leaves_the_derivatives_of_the_others_alone(rng, name)
     b = rng.standard_normal((3, 4, 2))
 
     def gradient(a, nan):
-        second = "solve" in name or name == "matmul"
+        second = "solve" in name or name in ("lstsq", "matmul")
         inputs = (*mk.lu_factor(a), b) if name == "lu_solve" else (a, b) if second else (a,)
         y, pull = mk.vjp(name, *inputs, **({"axis": (1, 2)} if name == "norm" else {}))
         ys = y if isinstance(y, tuple) else (y,)
@@ -216,6 +219,72 @@ def test_lu_without_a_derivative(rng):
     np.testing.assert_allclose(mk.lu_factor_vjp(lu, piv, np.diag([0.0, 1.0])), [[-2, 1], [1, -0.5]], rtol=1e-15)
 
 
+@pytest.mark.parametrize("matrix", [tall, wide])
+@pytest.mark.parametrize("l", [0, 1])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_lstsq_of_nan_or_infinity(rng, matrix, l, value):
+    """In the matrix: NaN throughout; in a right-hand side: in its solution alone."""
+    a = matrix(rng, (3,), 4, "complex64")
+    b = rng.standard_normal((3, a.shape[-2], 2)).astype("complex64")
+    want = mk.lstsq(a, b, l)
+    a[1, 2, 3], b[2, 1, 0] = value, np.nan
+    got = mk.lstsq(a, b, l)
+    assert np.isnan(got[1]).all() and np.isnan(got[2, :, 0]).all()
+    np.testing.assert_array_equal(got[0], want[0])
+    assert_near(got[2, :, 1], want[2, :, 1])
+
+
+def test_regularizers_that_are_none(rng):
+    a, b = tall(rng, (3,), 4, "float64"), np.ones((7, 1))
+    l = np.array([1, -1e-300, 0])
+    with pytest.raises(ValueError, match=r"matrix \[1\] of the batch has a negative l2_regularizer"):
+        mk.lstsq(a, b, l)
+    got = mk.lstsq(a, b, l, on_error="nan")
+    assert np.isnan(got[1]).all() and np.isfinite(got[[0, 2]]).all()
+    l[1] = np.nan
+    np.testing.assert_array_equal(mk.lstsq(a, b, l), got)
+    with pytest.raises(TypeError, match="l2_regularizer must be real"):
+        mk.lstsq(a, b, 1j)
+
+
+def test_factors_of_lstsq_that_are_none(rng):
+    a, b = tall(rng, (3,), 4, "float64"), np.ones((7, 1))
+    r, x = mk.qr(a, mode="r"), mk.lstsq(a, b)
+    r[1, 2, 2] = 0
+    for call in (
+        lambda rank: mk.lstsq_vjp(a, b, r, rank, x, x),
+        lambda rank: mk.lstsq_jvp(a, b, r, rank, x, a, None),
+    ):
+        with pytest.raises(LinAlgError, match=r"matrix \[1\] of the batch has a singular factor"):
+            call(4)
+        with pytest.raises(ValueError, match=r"matrix \[0\] of the batch has a rank that is not one from 0 to min"):
+            call(5)
+
+
+@pytest.mark.parametrize("matrix", [general, tall, wide])
+@pytest.mark.parametrize("mode", ["reduced", "complete", "r"])
+def test_qr_without_a_derivative(rng, matrix, mode):
+    a = matrix(rng, (3,), 4, "float64")
+    a[1, :, 1] = 0
+    y, pull = mk.vjp("qr", a, mode=mode)
+    zeros = np.zeros_like(y) if mode == "r" else tuple(map(np.zeros_like, y))
+    q, r = mk.qr(a) if mode == "r" else y
+    assert r[1, 1, 1] == 0
+    for call in (
+        lambda: pull(zeros),
+        lambda: mk.qr_vjp(q, r, q, None, gauge="ignore"),
+        lambda: mk.jvp("qr", (a,), (a,), mode=mode),
+        lambda: mk.qr_jvp(q, r, a),
+    ):
+        with pytest.raises(LinAlgError, match=r"matrix \[1\] of the batch has a zero on the diagonal of R"):
+            call()
+    _, pull = mk.vjp("qr", a, mode=mode, on_error="nan")
+    bar = pull(zeros)[0]
+    assert np.isnan(bar[1]).all() and np.isfinite(bar[[0, 2]]).all()
+    r_dot = mk.qr_jvp(q, r, a, on_error="nan").R
+    assert np.isnan(r_dot[1]).all() and np.isfinite(r_dot[[0, 2]]).all()
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -264,6 +333,17 @@ def test_lu_without_a_derivative(rng):
             ValueError,
             "row interchanges that are not",
         ),
+        (
+            lambda: mk.qr(np.eye(2), mode="full"),
+            ValueError,
+            "mode must be one of 'reduced', 'complete', 'r', got 'full'",
+        ),
+        (
+            lambda: mk.vjp("qr", np.eye(2), mode="R"),
+            ValueError,
+            "mode must be one of 'reduced', 'complete', 'r', got 'R'",
+        ),
+        (lambda: mk.qr_jvp(np.eye(4)[:, :3], np.eye(3, 2), np.ones((4, 2))), ValueError, "neither min"),
         (lambda: mk.vjp("choleski", np.eye(2)), ValueError, "unknown operation 'choleski'; matkern has cholesky, "),
         (lambda: mk.vjp("solve", np.eye(2)), TypeError, "solve needs a, b; b is missing"),
         (

@@ -142,6 +142,32 @@ class TestEquations:
                 assert_near(got, np.linalg.norm(x.astype(np.result_type(dtype, float)), order, axis, keepdims))
         assert_near(mk.norm(x[:, 0], order), np.linalg.norm(x[:, 0], order), eps=np.finfo(dtype).eps)
 
+    @pytest.mark.parametrize("matrix", [general, tall, wide])
+    @pytest.mark.parametrize("mode", ["reduced", "complete", "r"])
+    def test_qr(self, rng, n, dtype, matrix, mode):
+        a = matrix(rng, (2,), n, dtype)[..., ::-1, :]
+        result = mk.qr(a, mode=mode)
+        q, r = mk.qr(a) if mode == "r" else result
+        assert q.dtype == r.dtype == a.dtype
+        assert_near(q @ r, a)
+        assert_near(adjoint(q) @ q, np.broadcast_to(np.eye(q.shape[-1]), (2, *q.shape[-1:] * 2)))
+        assert (np.tril(r, -1) == 0).all() and (np.diagonal(r, 0, -2, -1).imag == 0).all()
+        theirs = np.linalg.qr(a, mode=mode)
+        for x, y in zip(*((x,) if mode == "r" else x for x in (result, theirs)), strict=True):
+            assert_near(x, y)  # LAPACK's signs, and its trailing columns of a complete Q
+
+    @pytest.mark.parametrize("matrix", [general, tall, wide])
+    def test_lstsq(self, rng, n, dtype, matrix):
+        a = matrix(rng, (2,), n, dtype)[..., ::-1, :]
+        b = normal(rng, (*a.shape[:-1], 3), dtype)
+        x = mk.lstsq(a, b)
+        assert x.dtype == a.dtype
+        assert_near(x, np.linalg.pinv(a.astype(complex)) @ b if a.dtype.kind == "c" else np.linalg.pinv(a) @ b)
+        l = np.array([0.25, 2], a.real.dtype)
+        x = mk.lstsq(a, b, l)
+        assert x.dtype == a.dtype
+        assert_near(adjoint(a) @ (a @ x - b) + l[:, None, None] * x, np.zeros_like(x))
+
     @pytest.mark.parametrize("UPLO", ["L", "U"])
     def test_eigh(self, rng, n, dtype, UPLO):
         a = hermitian(rng, (2,), n, dtype)
@@ -254,15 +280,16 @@ def test_named_outputs():
     assert mk.svd(a)._fields == ("U", "S", "Vh")
     assert mk.lu(a)._fields == ("p", "l", "u")
     assert mk.lu_factor(a)._fields == ("lu", "piv")
+    assert mk.qr(a)._fields == ("Q", "R")
 
 
-@pytest.mark.parametrize("function", [mk.solve, mk.solve_triangular])
+@pytest.mark.parametrize("function", [mk.solve, mk.solve_triangular, mk.lstsq])
 def test_a_right_hand_side_is_a_vector_only_if_it_is_1d(function, rng):
     a = np.triu(general(rng, (3,), 4, "float64"))
     assert function(a[0], np.ones(4)).shape == (4,)
     assert function(a, np.ones(4)).shape == (3, 4)
     assert_near(function(a, np.ones(4))[1], function(a[1], np.ones((4, 1)))[:, 0])
-    with pytest.raises(ValueError, match=r"b\(n,k\?\) has shape \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"b\([mn],k\?\) has shape \(3, 4\)"):
         function(a, np.ones((3, 4)))  # a matrix of 3 rows, as NumPy 2 has it
 
 
@@ -287,3 +314,39 @@ def test_a_determinant_is_scaled_on_its_way():
     a = np.diag([1e200, 1e200, 1e-200, 1e-200])
     np.testing.assert_allclose(mk.det(a), 1, rtol=1e-14)
     np.testing.assert_allclose(mk.vjp("det", a)[1](1.0)[0], np.diag([1e-200, 1e-200, 1e200, 1e200]), rtol=1e-14)
+
+
+@pytest.mark.parametrize(("m", "n"), [(0, 0), (3, 0), (0, 3)])
+@pytest.mark.parametrize("l", [0.0, 1.0])
+def test_lstsq_of_an_empty_matrix(m, n, l):
+    inputs = np.ones((2, m, n)), np.ones((2, m, 4)), l
+    x, pull = mk.vjp("lstsq", *inputs)
+    np.testing.assert_array_equal(x, np.zeros((2, n, 4)))
+    for bar, y in zip(pull(x), inputs, strict=True):
+        np.testing.assert_array_equal(bar, np.zeros_like(y))
+    np.testing.assert_array_equal(mk.jvp("lstsq", inputs, inputs)[1], x)
+
+
+def test_the_regularizer_of_lstsq_may_be_left_out(rng):
+    """Then it has no cotangent; a number has a number."""
+    a, b = tall(rng, (3,), 4, "float32"), normal(rng, (3, 7, 2), "float32")
+    for nothing in ((), (None,), (0,), (0.0,), (np.zeros(3),)):
+        np.testing.assert_array_equal(mk.lstsq(a, b, *nothing), mk.lstsq(a, b))
+    x, pull = mk.vjp("lstsq", a, b)
+    assert x.dtype == np.float32 and [bar.shape for bar in pull(x)] == [a.shape, b.shape]
+    for l, shape in ((0.5, ()), (np.full(3, 0.5), (3,)), (np.full((2, 1), 0.5), (2, 1))):
+        x, pull = mk.vjp("lstsq", a, b, l)
+        assert x.dtype == np.float32 and pull(x)[2].shape == shape
+        np.testing.assert_array_equal(x, mk.lstsq(a, b, l2_regularizer=l))
+
+
+@pytest.mark.parametrize(("m", "n"), [(0, 0), (3, 0), (0, 3)])
+@pytest.mark.parametrize("mode", ["reduced", "complete", "r"])
+def test_qr_of_an_empty_matrix(m, n, mode):
+    a = np.ones((2, m, n))
+    y, pull = mk.vjp("qr", a, mode=mode)
+    theirs = np.linalg.qr(a, mode=mode)
+    for x, want in zip(*((x,) if mode == "r" else x for x in (y, theirs)), strict=True):
+        np.testing.assert_array_equal(x, want)
+    g = np.ones_like(y) if mode == "r" else tuple(np.zeros_like(x) for x in y)
+    assert pull(g)[0].shape == a.shape

@@ -18,6 +18,9 @@ from samples import (
     phases,
     pullback,
     reordered,
+    tall,
+    wide,
+    with_rhs,
 )
 
 import matkern as mk
@@ -46,9 +49,13 @@ def test_formula(rng, sample, n, dtype):
 
 
 def aligned(outputs, reference):
-    """Outputs in the order of other eigenvalues, and with the phases of others."""
+    """Outputs in the order of other eigenvalues, and what is free as in others, to the pushforward's gauge."""
     if "eigenvalues" in outputs:
         outputs = reordered(outputs, outputs["eigenvalues"], reference["eigenvalues"])
+    if "Q" in outputs:
+        free = outputs["Q"][..., outputs["R"].shape[-1] :]
+        u, _, vh = np.linalg.svd(adjoint(free) @ reference["Q"][..., outputs["R"].shape[-1] :])
+        free[...] = free @ u @ vh
     return outputs | {n: factor * outputs[n] for n, factor in phases(outputs, reference).items()}
 
 
@@ -92,6 +99,16 @@ def test_differences_of_lu_solve(rng):
     _, dot = mk.jvp("lu_solve", (lu, piv, b), (t, None, s))
     plus, minus = (mk.lu_solve(lu + e * h * t, piv, b + e * h * s) for e in (1, -1))
     assert_near(dot, (plus - minus) / (2 * h), multiple=1, eps=1e-9)
+
+
+@pytest.mark.parametrize("matrix", [general, tall, wide])
+def test_differences_along_a_regularizer_from_zero(rng, matrix):
+    """From the right: it is never negative."""
+    a, b = with_rhs(matrix)(rng, (2,), 6, "complex128")
+    h = np.finfo(float).eps ** (1 / 3)
+    x, dot = mk.jvp("lstsq", (a, b, np.zeros(2)), (None, None, np.ones(2)))
+    one, two = (mk.lstsq(a, b, s * h * np.ones(2)) for s in (1, 2))
+    assert_near(dot, (4 * one - two - 3 * x) / (2 * h), multiple=1, eps=1e-8)  # the third derivative is of size 100
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -198,6 +215,17 @@ class TestHighPrecision:
         a, b, t, s = hilbert(n), np.ones((n, 1)), rng.standard_normal((n, n)), rng.standard_normal((n, 1))
         want = mp_derivative(lambda ms: mpmath.lu_solve(*ms), [a, b], [t, s])
         self.assert_good(mk.jvp("solve", (a, b), (t, s))[1], want, np.linalg.cond(a))
+
+    @pytest.mark.parametrize("l", [0, 1e-3])
+    def test_lstsq(self, rng, n, l):
+        a, b = np.vstack([hilbert(n), np.eye(n) / n**3]), rng.standard_normal((2 * n, 1))
+        t, s = rng.standard_normal((2 * n, n)), rng.standard_normal((2 * n, 1))
+
+        def by_normal_equations(ms):
+            return mpmath.lu_solve(ms[0].T * ms[0] + l * mpmath.eye(n), ms[0].T * ms[1])
+
+        want = mp_derivative(by_normal_equations, [a, b], [t, s])
+        self.assert_good(mk.jvp("lstsq", (a, b, l), (t, s, None))[1], want, np.linalg.cond(a))
 
 
 @pytest.mark.usefixtures("digits")

@@ -58,10 +58,13 @@ def test_a_cotangent_broadcasts(rng, sample):
     """A scalar, or a cotangent without the batch axes, stands for each matrix of the batch."""
     inputs = sample.draw(rng, (3,), 4, "float64")
     outputs = forward(sample, inputs)
+    options = {"gauge": "ignore"} if "gauge" in sample.op.options else {}
     for small in (1.5, np.float64(1.5)):
         ones = {n: small if n in sample.op.differentiable_outputs else None for n in outputs}
         full = {n: np.full(outputs[n].shape, small) if g is not None else None for n, g in ones.items()}
-        for a, b in zip(pullback(sample, inputs, ones), pullback(sample, inputs, full), strict=True):
+        for a, b in zip(
+            pullback(sample, inputs, ones, **options), pullback(sample, inputs, full, **options), strict=True
+        ):
             if a is not None:
                 np.testing.assert_array_equal(a, b)
 

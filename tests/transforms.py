@@ -32,6 +32,7 @@ def _rows():
     chosen += [{"lower": True, "trans": "T", "unit_diagonal": True}, {"lower": False}]
     chosen += [{"ord": order, "axis": -1} for order in (3, np.inf)]
     chosen += [{"ord": order, "axis": (-2, -1)} for order in ("nuc", 2, np.inf)]
+    chosen += [{"mode": mode} for mode in ("complete", "r")]
     chosen += [{"ord": 1, "axis": (-1, -2), "keepdims": True}]
     for sample in SAMPLES:
         if sample.options.get("triangle") is not None:

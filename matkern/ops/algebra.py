@@ -20,6 +20,11 @@ def matmul(xp, first, *rest):
     return first
 
 
+def solve_right(xp, a, b):
+    """B A^-1."""
+    return xp.swapaxes(xp.linalg.solve(xp.swapaxes(a, -1, -2), xp.swapaxes(b, -1, -2)), -1, -2)
+
+
 def eye_of(xp, x):
     """The identity in the size of the matrices x."""
     return xp.eye(x.shape[-1], dtype=x.dtype)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..kernels import lu as kernels
 from ..op import Op
-from .algebra import adjoint, matmul, permutation
+from .algebra import adjoint, matmul, permutation, solve_right
 
 __all__ = [
     "LUFactorResult",
@@ -427,21 +427,16 @@ def _joined(xp, square, below, right):
     return xp.concatenate((xp.concatenate((square, below), -2), xp.concatenate((right, corner), -2)), -1)
 
 
-def _solve_right(xp, a, b):
-    """B A^-1."""
-    return xp.swapaxes(xp.linalg.solve(xp.swapaxes(a, -1, -2), xp.swapaxes(b, -1, -2)), -1, -2)
-
-
 def _pull(xp, l, u, l_bar, u_bar):
     """P^T A_bar."""
     l1, l2, u1, u2 = _parts(xp, l, u)
     l1_bar, l2_bar, u1_bar, u2_bar = _parts(xp, l_bar, u_bar)
-    below = _solve_right(xp, adjoint(xp, u1), l2_bar)
+    below = solve_right(xp, adjoint(xp, u1), l2_bar)
     right = xp.linalg.solve(adjoint(xp, l1), u2_bar)
     l1_bar = xp.tril(l1_bar - matmul(xp, right, adjoint(xp, u2)), -1)
     u1_bar = xp.triu(u1_bar - matmul(xp, adjoint(xp, l2), below))
     middle = xp.tril(matmul(xp, adjoint(xp, l1), l1_bar), -1) + xp.triu(matmul(xp, u1_bar, adjoint(xp, u1)))
-    square = _solve_right(xp, adjoint(xp, u1), xp.linalg.solve(adjoint(xp, l1), middle))
+    square = solve_right(xp, adjoint(xp, u1), xp.linalg.solve(adjoint(xp, l1), middle))
     return _joined(xp, square, below, right)
 
 
@@ -449,9 +444,9 @@ def _push(xp, l, u, t):
     """L_dot and U_dot from T = P^T A_dot."""
     l1, l2, u1, u2 = _parts(xp, l, u)
     k = l.shape[-1]
-    f = _solve_right(xp, u1, xp.linalg.solve(l1, t[..., :k, :k]))
+    f = solve_right(xp, u1, xp.linalg.solve(l1, t[..., :k, :k]))
     l1_dot, u1_dot = matmul(xp, l1, xp.tril(f, -1)), matmul(xp, xp.triu(f), u1)
-    below = _solve_right(xp, u1, t[..., k:, :k] - matmul(xp, l2, u1_dot))
+    below = solve_right(xp, u1, t[..., k:, :k] - matmul(xp, l2, u1_dot))
     right = xp.linalg.solve(l1, t[..., :k, k:] - matmul(xp, l1_dot, u2))
     return xp.concatenate((l1_dot, below), -2), xp.concatenate((u1_dot, right), -1)
 

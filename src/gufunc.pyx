@@ -425,6 +425,8 @@ cdef const char *c_run_buffers(int64_t kernel, int dtype, int64_t present, const
         given += 1
     if given != n_buffers or b.ndim < 0:
         return b"matkern: too many buffers"
+    if loop.least >= 0 and b.n[loop.least] < 0:     # only an output that is not wanted has it
+        b.n[loop.least] = min(b.n[loop.m], b.n[loop.n])
     if loop.least >= 0 and b.n[loop.least] != min(b.n[loop.m], b.n[loop.n]):
         return b"matkern: core dimensions do not agree"
     given = 0

@@ -4,8 +4,20 @@ import mpmath
 import numpy as np
 import pytest
 from numpy.linalg import LinAlgError
-from samples import DTYPES, adjoint, assert_near, hermitian, normal, oscillating, positive, separate
-from samples import DTYPES, adjoint, assert_near, general, hermitian, inner, normal, positive, tall, wide
+from samples import (
+    DTYPES,
+    adjoint,
+    assert_near,
+    general,
+    hermitian,
+    inner,
+    normal,
+    oscillating,
+    positive,
+    separate,
+    tall,
+    wide,
+)
 
 import matkern as mk
 

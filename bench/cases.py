@@ -184,6 +184,12 @@ CASES = [
         jax=None,  # of one matrix alone
     ),
     Case(
+        "expm",
+        one(hermitian),
+        torch=lambda torch, a: torch.linalg.matrix_exp(a),
+        jax=lambda jax, a: jax.scipy.linalg.expm(a),
+    ),
+    Case(
         "eigh",
         one(hermitian),
         autograd=lambda np, a: np.linalg.eigh(a),

@@ -36,6 +36,7 @@ with cython_modules():
     from .ops.det import det, det_jvp, det_vjp, slogdet, slogdet_jvp, slogdet_vjp
     from .ops.eig import eig, eig_jvp, eig_vjp, eigvals, eigvals_jvp, eigvals_vjp
     from .ops.eigh import eigh, eigh_jvp, eigh_vjp, eigvalsh, eigvalsh_jvp, eigvalsh_vjp
+    from .ops.expm import expm, expm_jacobian, expm_jvp, expm_vjp
     from .ops.inv import inv, inv_jvp, inv_vjp
     from .ops.lstsq import lstsq, lstsq_jvp, lstsq_vjp
     from .ops.lu import (
@@ -82,6 +83,10 @@ __all__ = [
     "eigvalsh",
     "eigvalsh_jvp",
     "eigvalsh_vjp",
+    "expm",
+    "expm_jacobian",
+    "expm_jvp",
+    "expm_vjp",
     "get_num_threads",
     "inv",
     "inv_jvp",

@@ -193,7 +193,7 @@ def _ranges(size, each):
     return [slice(i, min(i + step, size)) for i in range(0, size, step)]
 
 
-def _memory():
+def memory():
     """Bytes that this process may have, as far as the system tells."""
     try:
         limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
@@ -206,9 +206,9 @@ def _memory():
 
 def _check_memory(name, shapes, dtypes):
     size = sum(math.prod(shape) * np.dtype(dtypes[n]).itemsize for n, shape in shapes.items())
-    if size > _memory():
+    if size > memory():
         whole = " and ".join(str(shape) for shape in shapes.values())
         raise MemoryError(
             f"{name}: the Jacobian of shape {whole} takes {size / 2**30:,.1f} GiB, and there are "
-            f"{_memory() / 2**30:,.1f} GiB of memory; with data_ndim=None it has the blocks of each matrix alone"
+            f"{memory() / 2**30:,.1f} GiB of memory; with data_ndim=None it has the blocks of each matrix alone"
         )

@@ -23,7 +23,7 @@ def loss(sample, weights):
     """A real function of the inputs, free of the phases of eigenvectors, nonlinear in every output."""
 
     def function(*inputs):
-        if sample.name in ("cholesky", "eigh", "eigvalsh") or sample.options.get("assume_a") == "pos":
+        if sample.name in ("cholesky", "eigh", "eigvalsh") or sample.options.get("assume_a") in ("pos", "her"):
             first = (inputs[0] + anp.conj(anp.swapaxes(inputs[0], -1, -2))) / 2
             inputs = (first, *inputs[1:])
         options = {k: v for k, v in sample.options.items() if k != "triangle"}

@@ -131,6 +131,28 @@ def test_rtol_must_not_be_negative(rtol):
         mk.pinv(np.eye(3), rtol=rtol)
 
 
+@pytest.mark.parametrize("assume_a", ["gen", "her"])
+def test_expm_of_nan_or_infinity_is_nan(rng, value, dtype, assume_a):
+    a = hermitian(rng, (3,), 4, dtype)
+    want, pull = mk.vjp("expm", a, assume_a=assume_a)
+    bar = pull(np.ones((4, 4)))[0]
+    a[1, 2, 1] = value
+    got, pull = mk.vjp("expm", a, assume_a=assume_a)
+    for x, y in ((got, want), (pull(np.ones((4, 4)))[0], bar)):
+        assert np.isnan(x[1]).all()
+        np.testing.assert_array_equal(x[[0, 2]], y[[0, 2]])
+
+
+@pytest.mark.parametrize("assume_a", ["gen", "her"])
+@pytest.mark.parametrize("size", [1e3, 1e100, 1e300])
+def test_an_exponential_that_overflows_takes_no_time(size, assume_a):
+    a = size * np.array([[[1.0, 2.0], [2.0, -3.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    x, pull = mk.vjp("expm", a, assume_a=assume_a)
+    assert not np.isfinite(x[0]).any()
+    np.testing.assert_array_equal(x[1], np.eye(2))
+    np.testing.assert_array_equal(pull(np.eye(2))[0][1], np.eye(2))
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -141,6 +163,7 @@ def test_rtol_must_not_be_negative(rtol):
         "eigh",
         "eigvals",
         "eigvalsh",
+        "expm",
         "inv",
         "lstsq",
         "lu",
@@ -395,6 +418,14 @@ def test_qr_without_a_derivative(rng, matrix, mode):
             "takes x, ord, axis, keepdims by position, and ord twice",
         ),
         (lambda: mk.vjp("solve", np.eye(2), 1, 2), TypeError, "solve takes a, b by position, got 3"),
+        (lambda: mk.expm(np.eye(2), assume_a="pos"), ValueError, "assume_a must be one of 'gen', 'her', got 'pos'"),
+        (lambda: mk.expm_jacobian(np.eye(2), method="pade"), ValueError, "method must be 'frechet' or .*, got 'pade'"),
+        (lambda: mk.expm_jacobian(np.ones((2, 3))), ValueError, r"square in its last two axes, got shape \(2, 3\)"),
+        (
+            lambda: mk.expm_jacobian(np.broadcast_to(1.0, (3, 5000, 5000))),
+            MemoryError,
+            r"of shape \(3, 25000000, 25000000\) takes 13,969,838.6 GiB, and there are",
+        ),
         (lambda: mk.jvp("cholesky", (np.eye(2),), (np.ones(3),)), ValueError, r"tangent of a has shape \(3,\)"),
     ],
 )

@@ -5,9 +5,11 @@ import pytest
 import scipy.linalg
 from samples import (
     DTYPES,
+    WIDE,
     adjoint,
     assert_near,
     balanced,
+    expm,
     general,
     hermitian,
     normal,
@@ -167,6 +169,21 @@ class TestEquations:
         x = mk.lstsq(a, b, l)
         assert x.dtype == a.dtype
         assert_near(adjoint(a) @ (a @ x - b) + l[:, None, None] * x, np.zeros_like(x))
+
+    @pytest.mark.parametrize("size", [1e-3, 0.1, 0.4, 1.0, 4.0, 20.0])
+    def test_expm(self, rng, n, dtype, size):
+        """Every degree, and squarings: exp(A) exp(-A) = I up to the condition, about the exponentials' square."""
+        a = (size * normal(rng, (2, n, n), dtype) / (2 * n)).astype(dtype)
+        x, inverse = mk.expm(a), mk.expm(-a)
+        assert x.dtype == a.dtype and x.flags.c_contiguous
+        assert_near(x @ inverse, np.broadcast_to(np.eye(n, dtype=dtype), a.shape), 100 * np.abs(x).max() ** 2)
+        assert_near(x, expm(a.astype(WIDE[dtype])))
+
+    def test_expm_reads_the_lower_triangle(self, rng, n, dtype):
+        a = hermitian(rng, (2,), n, dtype)
+        x = mk.expm(np.tril(a) + np.triu(np.full((n, n), np.nan), 1).astype(dtype), assume_a="her")
+        assert_near(x, mk.expm(a))
+        np.testing.assert_array_equal(x, adjoint(x))
 
     @pytest.mark.parametrize("UPLO", ["L", "U"])
     def test_eigh(self, rng, n, dtype, UPLO):

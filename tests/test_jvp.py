@@ -79,8 +79,8 @@ def test_differences(rng, sample, dtype):
     tangents = draw_tangents(rng, sample, inputs)
     got = pushed(sample, inputs, tangents)
     moves = entries_read(sample, tangents)
-    if sample.options.get("assume_a") == "pos":
-        moves = [(moves[0] + adjoint(moves[0])) / 2, moves[1]]
+    if sample.options.get("assume_a") in ("pos", "her"):
+        moves = [(moves[0] + adjoint(moves[0])) / 2, *moves[1:]]
     reference, h = forward(sample, inputs), np.finfo(float).eps ** (1 / 3)
     plus, minus = (
         aligned(

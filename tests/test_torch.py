@@ -188,7 +188,7 @@ def of_checked_inputs(sample):
     """The operation on matrices of the kind that it reads, free of the phases of eigenvectors."""
 
     def function(*inputs):
-        if sample.name in ("cholesky", "eigh", "eigvalsh") or sample.options.get("assume_a") == "pos":
+        if sample.name in ("cholesky", "eigh", "eigvalsh") or sample.options.get("assume_a") in ("pos", "her"):
             # not .mH: a conjugate view of a complex matrix fails in batches of tangents, torch.linalg's, too
             inputs = ((inputs[0] + inputs[0].mT.conj_physical()) / 2, *inputs[1:])
         results = getattr(mt, sample.name)(*inputs, **sample.options)

@@ -28,7 +28,7 @@ N = 3
 def _rows():
     """One row per operation and shape, and those whose options change what the shims have to do."""
     seen, rows = set(), []
-    chosen = [{"upper": True}, {"UPLO": "U"}, {"trans": "C"}, {"assume_a": "pos"}]
+    chosen = [{"upper": True}, {"UPLO": "U"}, {"trans": "C"}, {"assume_a": "pos"}, {"assume_a": "her"}]
     chosen += [{"lower": True, "trans": "T", "unit_diagonal": True}, {"lower": False}]
     chosen += [{"ord": order, "axis": -1} for order in (3, np.inf)]
     chosen += [{"ord": order, "axis": (-2, -1)} for order in ("nuc", 2, np.inf)]

@@ -39,9 +39,9 @@ def inv(a, *, on_error="raise", out=None):
     Examples
     --------
     >>> import numpy as np, matkern as mk
-    >>> mk.inv(np.array([[2.0, 0.0], [0.0, 4.0]]))
-    array([[0.5 , 0.  ],
-           [0.  , 0.25]])
+    >>> mk.inv(np.array([[2.0, 1.0], [1.0, 1.0]]))
+    array([[ 1., -1.],
+           [-1.,  2.]])
     """
     return kernels.inv(a, on_error=on_error, out=out)
 

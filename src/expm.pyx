@@ -1,0 +1,509 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The exponential X of a matrix, and its Frechet derivative L(A, E) = the integral of e^(tA) E e^((1-t)A) over [0, 1].
+
+    X_dot = L(A, A_dot),  A_bar = L(A^H, X_bar)
+
+Any matrix: scaling and squaring with the [m/m] Pade approximant r_m of degree 3, 5, 7, 9 or 13, N. J. Higham, The
+scaling and squaring method for the matrix exponential revisited, SIAM J. Matrix Anal. Appl. 26 (2005), algorithm 2.3.
+With B = (A - mu I) / 2^s, mu the mean of the diagonal, the even powers of B up to q give
+
+    r_m(B) = (V - U)^-1 (V + U),  U = B W,  W = (odd part of r_m's numerator) / B,  V = its even part
+
+and X = (e^(mu / 2^s) r_m(B))^(2^s): the shift makes the norm smaller, and is put back before the squarings so that no
+factor overflows that X does not. L differentiates each of these steps, with the powers, W, the factored V - U and the
+first of the squares from the forward pass: A. H. Al-Mohy and N. J. Higham, Computing the Frechet derivative of the
+matrix exponential, with an application to condition number estimation, SIAM J. Matrix Anal. Appl. 30 (2009),
+algorithm 6.4. Its bounds on |B|, within which both r_m and its derivative are exact for a matrix that differs from B
+by a rounding error, serve both; for single precision they were computed as it says, from h'(bound) = 2^-24.
+
+Where that asks for s > 0, the powers may tell that less will do: A. H. Al-Mohy and N. J. Higham, A new scaling and
+squaring algorithm for the matrix exponential, SIAM J. Matrix Anal. Appl. 31 (2009), sections 4 and 5. Needless
+squarings lose digits of matrices that are far from normal.
+
+A Hermitian matrix is A = Q diag(w) Q^H, read from its lower triangle, and
+
+    X = Q diag(e^w) Q^H,  L(A, E) = Q (F o Q^H E Q) Q^H,  F_ij = (e^w_i - e^w_j) / (w_i - w_j),  F_ii = e^w_i
+
+(o is the product entry by entry), Yu. L. Daleckii and S. G. Krein's theorem: N. J. Higham, Functions of Matrices
+(2008), theorem 3.11. For w_i > w_j, F_ij = e^w_i (1 - e^(w_j - w_i)) / (w_i - w_j), which `expm1` makes right to
+rounding however close the two are. L maps the Hermitian part alone.
+"""
+
+from libc.math cimport cos, exp, expm1, fabs, floor, frexp, fmin, isfinite, ldexp, log2, pow, sin, sqrt
+from numpy.linalg import LinAlgError
+
+from blas cimport (c, conj, d, eps, gemm, gemmt, get_real, heevd_columns, heevd_workspace, imag, real, s, scalar,
+                   set_real, share_products, z)
+from dense cimport all_finite, conjugate, copy, fill, hermitian_lower, mirror, transpose
+from gufunc cimport NONFINITE, dtypes
+from pivoted cimport factor, pivots_valid, solve_factored
+
+from libc.limits cimport INT_MAX
+
+from matkern.kernels.gufunc import Kernel, share
+
+share_products(share)
+
+cdef enum:                  # values of the option
+    GEN
+    HER
+
+cdef enum:
+    NO_CONVERGENCE = 1
+
+cdef enum:
+    HIGHEST = 13            # degree
+    SMALL = 8               # plain loops take less time than calls of BLAS
+    MOST_POWERS = 3         # B^2, B^4, B^6
+    MOST_SQUARINGS = 1100   # 2^1100 is more than any norm
+
+cdef int[5] DEGREES = [3, 5, 7, 9, 13]
+cdef int[5] POWERS = [1, 2, 3, 2, 3]        # how many are formed
+cdef double[5] DOUBLE_BOUNDS = [1.081e-2, 1.998e-1, 7.834e-1, 1.782, 4.740]
+cdef double[3] SINGLE_BOUNDS = [3.080e-1, 1.482, 3.248]
+
+cdef struct Plan:
+    int degree, powers, squarings
+
+
+# numbers times matrices; complex ones are twice as many reals
+
+cdef inline Py_ssize_t reals(Py_ssize_t size, scalar *unused) noexcept nogil:
+    return 2 * size if scalar is c or scalar is z else size
+
+
+cdef inline void scale(Py_ssize_t size, double number, scalar *x) noexcept nogil:
+    """X := number X."""
+    cdef Py_ssize_t i
+    for i in range(reals(size, x)):
+        if scalar is s or scalar is c:
+            (<float*> x)[i] *= <float> number
+        else:
+            (<double*> x)[i] *= number
+
+
+cdef inline void add_multiple(Py_ssize_t size, double number, scalar *x, scalar *y) noexcept nogil:
+    """Y := Y + number X."""
+    cdef Py_ssize_t i
+    for i in range(reals(size, x)):
+        if scalar is s or scalar is c:
+            (<float*> y)[i] += <float> number * (<float*> x)[i]
+        else:
+            (<double*> y)[i] += number * (<double*> x)[i]
+
+
+cdef inline void combine(Py_ssize_t size, int count, double *number, scalar **x, scalar *out) noexcept nogil:
+    """out := the sum of every other number times its matrix."""
+    cdef int j
+    fill(size, 0, out)
+    for j in range(count):
+        add_multiple(size, number[2 * j], x[j], out)
+
+
+cdef inline void multiply_by(Py_ssize_t size, scalar number, scalar *x) noexcept nogil:
+    """X := number X."""
+    cdef Py_ssize_t i
+    for i in range(size):
+        x[i] = number * x[i]
+
+
+cdef inline void add_product(char opa, char opb, Py_ssize_t n, scalar *a, scalar *b, scalar *out) noexcept nogil:
+    """out := op(A) op(B) + out, op N or C."""
+    cdef Py_ssize_t i, j, k
+    cdef Py_ssize_t row = n if opa == c'N' else 1, column = 1 if opa == c'N' else n
+    cdef Py_ssize_t row2 = n if opb == c'N' else 1, column2 = 1 if opb == c'N' else n
+    cdef scalar aik
+    if n > SMALL or scalar is c or scalar is z:
+        gemm(opa, opb, n, n, n, 1, a, n, b, n, 1, out, n)
+        return
+    for i in range(n):
+        for k in range(n):
+            aik = a[i * row + k * column]
+            for j in range(n):
+                out[i * n + j] += aik * b[k * row2 + j * column2]
+
+
+cdef inline void product(char opa, char opb, Py_ssize_t n, scalar *a, scalar *b, scalar *out) noexcept nogil:
+    """out := op(A) op(B)."""
+    fill(n * n, 0, out)
+    add_product(opa, opb, n, a, b, out)
+
+
+cdef inline scalar exponential(scalar x) noexcept nogil:
+    cdef double size = exp(real(x))
+    if scalar is c or scalar is z:
+        return <scalar> (size * cos(imag(x)) + size * sin(imag(x)) * 1j)
+    else:
+        return <scalar> size
+
+
+# how to
+
+cdef double column_sums(Py_ssize_t n, scalar *b, double *x, double *out) noexcept nogil:
+    """out := x |B| entry by entry, x a row; return the largest entry. Of ones that is the 1-norm."""
+    cdef Py_ssize_t i, j
+    cdef double largest = 0, size
+    for j in range(n):
+        out[j] = 0
+    for i in range(n):
+        for j in range(n):
+            if scalar is c or scalar is z:
+                size = sqrt(real(b[i * n + j]) * real(b[i * n + j]) + imag(b[i * n + j]) * imag(b[i * n + j]))
+            else:
+                size = fabs(b[i * n + j])
+            out[j] += x[i] * size
+    for j in range(n):
+        if not out[j] <= largest:               # NaN stays
+            largest = out[j]
+    return largest
+
+
+cdef double one_norm(Py_ssize_t n, scalar *b, double *work) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(n):
+        work[j] = 1
+    return column_sums(n, b, work, work + n)
+
+
+cdef inline scalar mean_of_diagonal(Py_ssize_t n, scalar *a) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef scalar mean = 0
+    for i in range(n):
+        mean += a[i * n + i] / n
+    return mean
+
+
+cdef inline scalar shift_factor(Py_ssize_t n, scalar *a, int squarings) noexcept nogil:
+    """e^(mu / 2^s)."""
+    return exponential(mean_of_diagonal(n, a) * <scalar> ldexp(1, -squarings))
+
+
+cdef inline void reduce(Py_ssize_t n, scalar *a, int squarings, scalar *b) noexcept nogil:
+    """B := (A - mu I) / 2^s."""
+    cdef Py_ssize_t i
+    cdef scalar mean = mean_of_diagonal(n, a)
+    copy(n * n, a, b)
+    for i in range(n):
+        b[i * n + i] -= mean
+    scale(n * n, ldexp(1, -squarings), b)
+
+
+cdef Plan choose(double norm, scalar *unused) noexcept nogil:
+    """The cheapest approximant for a matrix of this norm, or the last one after as many halvings as that takes."""
+    cdef int i, last = 2 if scalar is s or scalar is c else 4
+    cdef double bound
+    cdef Plan plan
+    plan.squarings = 0
+    for i in range(last + 1):
+        bound = SINGLE_BOUNDS[i] if scalar is s or scalar is c else DOUBLE_BOUNDS[i]
+        if norm <= bound:
+            break
+    else:
+        i = last
+        frexp(norm / bound, &plan.squarings)
+    plan.degree, plan.powers = DEGREES[i], POWERS[i]
+    return plan
+
+
+cdef bint planned(int code, Plan *plan) noexcept nogil:
+    """Read a plan from what is kept of it; False if it is none."""
+    cdef int i
+    plan.degree, plan.squarings = code % 16, code // 16
+    for i in range(5):
+        if plan.degree == DEGREES[i]:
+            plan.powers = POWERS[i]
+            return 0 <= plan.squarings <= MOST_SQUARINGS
+    return False
+
+
+cdef int spared(Py_ssize_t n, Plan *plan, scalar *b, scalar **p, double *work) noexcept nogil:
+    """How many of the squarings are needless.
+
+    The error of r_m is a series in B from B^(2m+1) on, of which max(|B^4|^(1/4), |B^6|^(1/6)) bounds the growth as well
+    as |B| does. So that rounding errors of the evaluation stay small, too, c |(|B|^(2m+1))| <= u |B|, with c the first
+    of the series' coefficients, u = eps / 2 and |B| of entries.
+    """
+    cdef int k, _power, m = plan.degree
+    cdef double bound = SINGLE_BOUNDS[2] if scalar is s or scalar is c else DOUBLE_BOUNDS[4], most = plan.squarings
+    cdef double size, power, growth = max(pow(one_norm(n, p[1], work), 0.25), pow(one_norm(n, p[2], work), 1. / 6))
+    cdef double *x = work
+    cdef double *y = work + n
+    if growth > 0:
+        most = fmin(most, floor(log2(bound / growth)))
+    if most < 1:
+        return 0
+    size = one_norm(n, b, work)
+    for _power in range(2 * m):                 # y = the row of ones times |B| to the power k + 1
+        x, y = y, x
+        power = column_sums(n, b, x, y)
+    for k in range(1, m + 1):
+        power *= <double> k / (m + k)
+    for k in range(2, 2 * m + 2):
+        power /= k
+    if power > 0:
+        most = fmin(most, floor(log2(eps(b) / 2 * size / power) / (2 * m)))
+    return <int> max(most, 0)
+
+
+# r_m and its derivative
+
+cdef inline void coefficients(int m, double *number) noexcept nogil:
+    """Of r_m's numerator, the first one 1."""
+    cdef int k
+    number[0] = 1
+    for k in range(1, m + 1):
+        number[k] = number[k - 1] * (m - k + 1) / (k * (2 * m - k + 1))
+
+
+cdef void part(Plan *plan, int odd, Py_ssize_t n, scalar **p, scalar *out, scalar *work) noexcept nogil:
+    """out := V, or W if odd: the sum of c_(2j + odd) B^(2j); beyond the highest power q by a product with that."""
+    cdef double number[HIGHEST + 1]
+    cdef Py_ssize_t i
+    cdef int q = plan.powers
+    coefficients(plan.degree, number)
+    combine(n * n, q, number + 2 + odd, p, out)
+    for i in range(n):
+        out[i * n + i] += <scalar> number[odd]
+    if plan.degree > 2 * q + 1:
+        combine(n * n, q, number + 2 * q + 2 + odd, p, work)
+        add_product(c'N', c'N', n, p[q - 1], work, out)
+
+
+cdef void part_derivative(Plan *plan, int odd, char op, Py_ssize_t n, scalar **p, scalar **m, scalar *out,
+                          scalar *work) noexcept nogil:
+    """out := the derivative of op(V) or op(W), given those of the powers."""
+    cdef double number[HIGHEST + 1]
+    cdef int q = plan.powers
+    coefficients(plan.degree, number)
+    combine(n * n, q, number + 2 + odd, m, out)
+    if plan.degree > 2 * q + 1:
+        combine(n * n, q, number + 2 * q + 2 + odd, p, work)
+        add_product(c'N', op, n, m[q - 1], work, out)
+        combine(n * n, q, number + 2 * q + 2 + odd, m, work)
+        add_product(op, c'N', n, p[q - 1], work, out)
+
+
+cdef inline void sum_and_difference(Py_ssize_t size, scalar *x, scalar *y) noexcept nogil:
+    """X, Y := X + Y, X - Y."""
+    cdef Py_ssize_t i
+    cdef scalar t
+    for i in range(size):
+        t = x[i]
+        x[i] = t + y[i]
+        y[i] = t - y[i]
+
+
+cdef inline void from_both_sides(char op, Py_ssize_t n, scalar *a, scalar *m, scalar *out) noexcept nogil:
+    """out := op(A) M + M op(A)."""
+    product(op, c'N', n, a, m, out)
+    add_product(c'N', op, n, m, a, out)
+
+
+cdef void frechet(char op, Plan *plan, Py_ssize_t n, scalar *a, scalar **p, scalar *odd, scalar *lu, int *piv,
+                  scalar *root, scalar *e, scalar *out, scalar *work) noexcept nogil:
+    """out := L(op(A), E) for op N or C."""
+    cdef Py_ssize_t k, square = n * n
+    cdef scalar *m[MOST_POWERS]
+    cdef scalar *b = work + 3 * square
+    cdef scalar *t = b + square
+    cdef scalar *u = t + square
+    cdef scalar *v = u + square
+    cdef scalar *spare = v + square
+    cdef scalar shift = shift_factor(n, a, plan.squarings)
+    reduce(n, a, plan.squarings, b)
+    copy(square, e, t)
+    scale(square, ldexp(1, -plan.squarings), t)
+    for k in range(MOST_POWERS):
+        m[k] = work + k * square
+    from_both_sides(op, n, b, t, m[0])
+    if plan.powers > 1:
+        from_both_sides(op, n, p[0], m[0], m[1])
+    if plan.powers > 2:
+        product(op, c'N', n, p[1], m[0], m[2])
+        add_product(c'N', op, n, m[1], p[0], m[2])
+    part_derivative(plan, 1, op, n, p, m, v, spare)
+    product(op, c'N', n, b, v, u)
+    add_product(c'N', op, n, t, odd, u)
+    part_derivative(plan, 0, op, n, p, m, v, spare)
+    sum_and_difference(square, u, v)            # (V - U) L = dU + dV + (dU - dV) r_m, times the shift's factor
+    multiply_by(square, shift if op == c'N' else conj(shift), u)
+    add_product(c'N', op, n, v, root, u)
+    solve_factored(op, n, n, lu, piv, u, False)
+    for k in range(plan.squarings):
+        from_both_sides(op, n, root, u, v)
+        u, v = v, u
+        if k < plan.squarings - 1:
+            product(c'N', c'N', n, root, root, spare)
+            root, spare = spare, root if k else b       # the first root is not ours to overwrite
+    copy(square, u, out)
+
+
+# Hermitian matrices
+
+cdef int forward_hermitian(Py_ssize_t n, scalar *a, scalar *x, scalar *w, scalar *q, scalar *work) noexcept nogil:
+    cdef Py_ssize_t i, j
+    cdef double root
+    if not all_finite(c'L', n, a):
+        return NONFINITE
+    copy(n * n, a, work)
+    # by columns this is conj A, with conjugate eigenvectors, each in a row of ours
+    if heevd_columns(c'V', c'U', n, work, w, work + n * n) > 0:
+        return NO_CONVERGENCE
+    transpose(n, n, work, q)
+    conjugate(n * n, q)
+    for j in range(n):
+        root = exp(get_real(w, j))
+        for i in range(n):
+            work[i * n + j] = q[i * n + j] * <scalar> root
+    fill(n * n, 0, x)
+    gemmt(c'L', False, c'N', c'C', n, n, 1, work, n, q, n, x, n)
+    mirror(n, x)
+    return 0
+
+
+cdef void daleckii_krein(Py_ssize_t n, scalar *w, scalar *q, scalar *e, scalar *out, scalar *work) noexcept nogil:
+    """out := L(A, E), of the Hermitian part of E."""
+    cdef Py_ssize_t i, j
+    cdef double size, gap
+    hermitian_lower(0, n, e, out)
+    mirror(n, out)
+    product(c'N', c'N', n, out, q, work)
+    product(c'C', c'N', n, q, work, out)
+    for i in range(n):                          # w ascends
+        size = exp(get_real(w, i))
+        for j in range(i):
+            gap = get_real(w, i) - get_real(w, j)
+            out[i * n + j] = out[i * n + j] * <scalar> (size if gap == 0 else size * (-expm1(-gap) / gap))
+        out[i * n + i] = out[i * n + i] * <scalar> size
+    mirror(n, out)
+    product(c'N', c'N', n, q, out, work)
+    fill(n * n, 0, out)
+    gemmt(c'L', False, c'N', c'C', n, n, 1, work, n, q, n, out, n)
+    mirror(n, out)
+
+
+# the three kernels
+
+cdef int forward(scalar **x, const Py_ssize_t *size, const int *option, scalar *work) noexcept nogil:
+    cdef Py_ssize_t i, n = size[0], square = size[0] * size[0]
+    cdef scalar *kept[6]                        # the powers, W, the factor and the first of the squares
+    cdef scalar *w = x[10]
+    cdef int *piv = <int*> x[8]
+    cdef int *code = <int*> x[9]
+    cdef double *sums = <double*> work
+    cdef scalar *odd
+    cdef scalar *lu
+    cdef scalar *root
+    cdef scalar *b
+    cdef scalar *u
+    cdef scalar *t
+    cdef Plan plan
+    cdef double norm
+    cdef int k, _squaring
+    if code is not NULL:
+        code[0] = 0
+    work += 4 * n
+    if piv is NULL:
+        piv = <int*> work
+        work += n
+    if w is NULL:
+        w = work
+        work += n
+    for k in range(6):
+        kept[k] = x[2 + k]
+        if kept[k] is NULL:
+            kept[k] = work
+            work += square
+    odd, lu, root = kept[3], kept[4], kept[5]
+    b, u, t = work, work + square, work + 2 * square
+    if option[0] == HER:
+        for k in range(6):
+            fill(square, 0, kept[k])
+        for i in range(n):
+            piv[i] = 0
+        return forward_hermitian(n, x[0], x[1], w, lu, work)
+    for i in range(n):
+        set_real(w, i, 0)
+    reduce(n, x[0], 0, b)
+    norm = one_norm(n, b, sums)
+    if not isfinite(norm):
+        return NONFINITE
+    plan = choose(norm, b)
+    scale(square, ldexp(1, -plan.squarings), b)
+    product(c'N', c'N', n, b, b, kept[0])
+    for k in range(1, MOST_POWERS):
+        if k < plan.powers:
+            product(c'N', c'N', n, kept[0], kept[k - 1], kept[k])
+        else:
+            fill(square, 0, kept[k])
+    if plan.squarings:
+        k = spared(n, &plan, b, kept, sums)
+        plan.squarings -= k
+        scale(square, ldexp(1, k), b)
+        scale(square, ldexp(1, 2 * k), kept[0])
+        scale(square, ldexp(1, 4 * k), kept[1])
+        scale(square, ldexp(1, 6 * k), kept[2])
+    if code is not NULL:
+        code[0] = plan.degree + 16 * plan.squarings
+    part(&plan, 1, n, kept, odd, t)
+    product(c'N', c'N', n, b, odd, u)
+    part(&plan, 0, n, kept, root, t)
+    sum_and_difference(square, root, u)
+    factor(n, n, u, lu, piv, t)
+    solve_factored(c'N', n, n, lu, piv, root, False)
+    multiply_by(square, shift_factor(n, x[0], plan.squarings), root)
+    copy(square, root, x[1])
+    for _squaring in range(plan.squarings):
+        copy(square, x[1], t)
+        product(c'N', c'N', n, t, t, x[1])
+    return 0
+
+
+cdef int derivative(char op, scalar **x, Py_ssize_t n, int assume, scalar *work) noexcept nogil:
+    """The last of the operands := L(op(A), the one before it)."""
+    cdef int *piv = <int*> x[7]
+    cdef Plan plan
+    if assume == HER:
+        daleckii_krein(n, x[9], x[5], x[10], x[11], work)
+    elif n and not (planned((<int*> x[8])[0], &plan) and pivots_valid(n, n, piv)):
+        return NONFINITE                        # as the forward pass was
+    elif n:
+        frechet(op, &plan, n, x[0], x + 1, x[4], x[5], piv, x[6], x[10], x[11], work)
+    return 0
+
+
+cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    return derivative(c'C', x, n[0], option[0], work)
+
+
+cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
+    return derivative(c'N', x, n[0], option[0], work)
+
+
+cdef Py_ssize_t forward_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
+    """Of a Hermitian matrix with LAPACK's workspace, whose size LAPACK takes as a 32-bit integer."""
+    cdef Py_ssize_t size = heevd_workspace(n[0]) if option[0] == HER else 2 * n[0] * n[0]
+    return -1 if option[0] == HER and size > INT_MAX else size + 7 * n[0] * n[0] + 6 * n[0]
+
+
+cdef Py_ssize_t derivative_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
+    return (1 if option[0] == HER else 8) * n[0] * n[0]
+
+
+OPTIONS = {"assume_a": ("gen", "her")}
+KEPT = ("b2(n,n), b4(n,n), b6(n,n), odd(n,n), factor(n,n), root(n,n), piv:int(n), plan:int(), eigenvalues:real(n)")
+
+expm = Kernel(
+    "expm", f"a(n,n) -> x(n,n), {KEPT}",
+    dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace, OPTIONS,
+    {NO_CONVERGENCE: (LinAlgError, "has eigenvalues that did not converge")},
+    optional=("b2", "b4", "b6", "odd", "factor", "root", "piv", "plan", "eigenvalues"))
+expm_vjp = Kernel(
+    "expm_vjp", f"a(n,n), {KEPT}, x_bar(n,n) -> a_bar(n,n)",
+    dtypes(vjp[s], vjp[d], vjp[c], vjp[z]), <size_t> derivative_workspace, OPTIONS)
+expm_jvp = Kernel(
+    "expm_jvp", f"a(n,n), {KEPT}, a_dot(n,n) -> x_dot(n,n)",
+    dtypes(jvp[s], jvp[d], jvp[c], jvp[z]), <size_t> derivative_workspace, OPTIONS)
+
+for kernel in (expm, expm_vjp, expm_jvp):
+    globals().update(kernel.gufuncs())

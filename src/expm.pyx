@@ -343,7 +343,7 @@ cdef void frechet(char op, Plan *plan, Py_ssize_t n, scalar *a, scalar **p, scal
 cdef int forward_hermitian(Py_ssize_t n, scalar *a, scalar *x, scalar *w, scalar *q, scalar *work) noexcept nogil:
     cdef Py_ssize_t i, j
     cdef double root
-    if not all_finite(c'L', n, a):
+    if not all_finite(c'L', n, n, a):
         return NONFINITE
     copy(n * n, a, work)
     # by columns this is conj A, with conjugate eigenvectors, each in a row of ours

@@ -147,7 +147,7 @@ cdef int orthogonal(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, scalar *a, scalar 
         fill((n - m) * k, 0, y + m * k)
     geqrf_columns(most, least, qr, tau, rest)
     upper_of_columns(most, least, least, qr, factor)
-    if not all_finite(c'U', least, factor):
+    if not all_finite(c'U', least, least, factor):
         return NONFINITE
     rank[0] = <int> least
     if not trcon(c'U', least, factor, rest) > FILTER * tolerance:

@@ -131,6 +131,8 @@ def test_rtol_must_not_be_negative(rtol):
         mk.pinv(np.eye(3), rtol=rtol)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
 @pytest.mark.parametrize("assume_a", ["gen", "her"])
 def test_expm_of_nan_or_infinity_is_nan(rng, value, dtype, assume_a):
     a = hermitian(rng, (3,), 4, dtype)

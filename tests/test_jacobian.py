@@ -22,11 +22,11 @@ def contracted(jacobian, tangent, batch_ndim):
 def test_columns(rng, sample, dtype):
     inputs = sample.draw(rng, (2, 3), 3, dtype)
     tangents = draw_tangents(rng, sample, inputs)
-    for argnum, name in enumerate(sample.op.inputs):
+    for argnum, (name, x) in enumerate(zip(sample.op.inputs, inputs, strict=False)):
         if name not in sample.op.differentiable_inputs:
             continue
-        if dtype.startswith("complex") and not sample.op.holomorphic(name, sample.options):
-            with pytest.raises(ValueError, match=f"{sample.name} is not a holomorphic function of a complex {name}"):
+        if x.dtype.kind == "c" and not sample.op.holomorphic(name, sample.options):
+            with pytest.raises(ValueError, match=f"{sample.op.name} is not a holomorphic function of a complex {name}"):
                 mk.jacobian(sample.name, *inputs, argnum=argnum, **sample.options)
             continue
         j = mk.jacobian(sample.name, *inputs, argnum=argnum, **sample.options)

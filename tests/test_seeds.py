@@ -213,7 +213,9 @@ class TestB:
     def test_B4_matrix_solve_ls(self, rng, dtype, matrix):
         a = matrix(rng, (2,), 4, dtype)
         b = normal(rng, (*a.shape[:-1], 3), dtype)
-        for regularizer in (0.0, 0.3):
+        for regularizer in (
+            (0.0, 0.3) if dtype == "float64" else (0.0,)
+        ):  # TensorFlow has no regularizer for complex ones
             same_in_tensorflow(
                 lambda mtf, x, y, r=regularizer: mtf.lstsq(x, y, l2_regularizer=r),
                 lambda tf, x, y, r=regularizer: tf.linalg.lstsq(x, y, l2_regularizer=r),

@@ -14,6 +14,7 @@ import pytest
 from samples import SAMPLES
 
 import matkern as mk
+from matkern.op import Call
 
 ROOT = Path(__file__).parents[1]
 MODULES = ["matkern", *(m.name for m in pkgutil.walk_packages(mk.__path__, "matkern.") if m.name != "matkern.__main__")]
@@ -65,11 +66,12 @@ class TestOperation:
         assert {n[:-4] for n in op.pushforward.inputs if n.endswith("_dot")} == set(op.differentiable_inputs)
         assert {f"{n}_dot" for n in op.differentiable_outputs} <= set(op.pushforward.outputs)
 
-    def test_options_are_covered_by_samples(self, op):
+    def test_options_are_covered_by_samples(self, rng, op):
         for option, values in op.options.items():
             if option in ("degenerate", "gauge"):  # policies, in test_degenerate.py
                 continue
-            drawn = {s.options.get(option, values[0]) for s in SAMPLES if s.name == op.name}
+            calls = [Call(s.name, s.draw(rng, (), 2, "float64"), s.options) for s in SAMPLES if s.name == op.name]
+            drawn = {call.options.get(option, values[0]) for call in calls}
             assert drawn == set(values) or (op.name, option) == ("eigvalsh", "triangle")
 
 

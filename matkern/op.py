@@ -14,7 +14,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from .kernels.gufunc import is_dask
+from .kernels.gufunc import foreign, is_dask
 
 __all__ = ["OPS", "Op", "jvp", "vjp"]
 
@@ -391,7 +391,9 @@ def of_kind(g, dtype):
 
 def apply(op, kernel, operands, options, wanted=None, out=None):
     """A kernel on the function's arrays, by name; cotangents and tangents are laid out as what they belong to."""
-    operands = {n: None if operands[n] is None else as_array(operands[n]) for n in kernel.inputs}
+    operands = {n: operands[n] for n in kernel.inputs}
+    # a float stays one: NumPy's ufuncs give it the precision of what stands beside it
+    operands = {n: x if x is None or type(x) is float or foreign(x) else np.asarray(x) for n, x in operands.items()}
     options, views = op.layout.views(op, [operands[n] for n in op.inputs], options)
 
     def view(name):

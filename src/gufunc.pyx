@@ -474,7 +474,7 @@ cdef int raise_refusal(str name, Refusal refusal) except *:
 
 # ---- the Python side
 
-cdef bint foreign(object x):
+cpdef bint foreign(object x):
     """Whether x brings its own way to apply a gufunc. pandas applies one to its blocks, which lie transposed."""
     if cnp.PyArray_CheckExact(x) or isinstance(x, (np.generic, float, int, complex, list, tuple)):
         return False

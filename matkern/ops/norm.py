@@ -4,7 +4,7 @@ import math
 import operator
 
 from ..kernels import norm as kernels
-from ..op import SAME, Layout, Op, View, apply, jvp, vjp
+from ..op import ROW, SAME, Layout, Op, View, apply, jvp, vjp
 from .algebra import adjoint, matmul
 
 __all__ = ["norm", "norm_jvp", "norm_vjp"]
@@ -91,12 +91,14 @@ def _moved(axes, ndim):
     """The axes last; one of them as a row."""
     at = tuple(i - ndim for i in axes)
     last = tuple(range(-len(at), 0))
+    if at == last:
+        return SAME if len(at) == 2 else ROW
     if len(at) == 2:
-        return View(lambda xp, x: xp.moveaxis(x, at, last), lambda xp, x: xp.moveaxis(x, last, at), lambda core: core)
+        return View(lambda xp, x: xp.moveaxis(x, at, last), lambda xp, x: xp.moveaxis(x, last, at), SAME.core)
     return View(
         lambda xp, x: xp.moveaxis(x, at[0], -1)[..., None, :],
         lambda xp, x: xp.moveaxis(x[..., 0, :], -1, at[0]),
-        lambda core: core[1:],
+        ROW.core,
     )
 
 

@@ -36,6 +36,11 @@ def loss(sample, weights):
         elif sample.name == "svd":
             u, s, vh = results
             results = (u * vh[..., None, :, 0], s, vh * u[..., 0, :, None])
+        elif sample.options.get("mode") == "complete":  # free of the basis that the trailing columns are
+            (q, r), n = results, inputs[0].shape[-1]
+            free = q[..., n:]
+            projector = anp.matmul(free, anp.conj(anp.swapaxes(free, -1, -2)))
+            results = (anp.concatenate([q[..., :n], projector[..., : free.shape[-1]]], -1), r)
         elif sample.op.result:
             named = enumerate(sample.op.outputs)
             results = [results[i] for i, name in named if name in sample.op.differentiable_outputs]

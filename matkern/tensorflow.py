@@ -75,6 +75,11 @@ class _Namespace:
     def __getattr__(self, name):
         return getattr(tf.experimental.numpy, name)
 
+    @staticmethod
+    def abs(x):
+        """In the dtype of x: TensorFlow does not multiply real with complex numbers."""
+        return _as(tf.abs(x), x.dtype)
+
 
 _xp = _Namespace()
 

@@ -250,7 +250,7 @@ SAMPLES = [
 ]
 
 
-def of_function(sample):
+def function_options(sample):
     """The options that the function itself has."""
     op = mk.OPS[sample.name]
     known = {*sample.op.forward.options, *op.layout.options, *op.variants}
@@ -261,7 +261,7 @@ def forward(sample, inputs):
     """Name -> output."""
     if sample.name == "eigvals":  # above n = 75 their order depends on whether LAPACK computes eigenvectors, too
         return {"eigenvalues": mk.eig(*inputs)[0]}
-    result = mk.OPS[sample.name].function(*inputs, **of_function(sample))
+    result = mk.OPS[sample.name].function(*inputs, **function_options(sample))
     return dict(zip(sample.op.outputs, result if isinstance(result, tuple) else (result,), strict=True))
 
 

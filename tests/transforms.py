@@ -13,8 +13,8 @@ from samples import (
     adjoint,
     draw_cotangents,
     forward,
+    function_options,
     normal,
-    of_function,
     phases,
     pullback,
     reordered,
@@ -62,7 +62,7 @@ class Problem:
         for i, x in enumerate(self.inputs):
             if x.ndim > 1 and x.shape[-1] == x.shape[-2] and np.allclose(x, adjoint(x)):
                 self.tangents[i] += adjoint(self.tangents[i])  # a Hermitian input's tangent is Hermitian, too
-        self.options = of_function(sample)
+        self.options = function_options(sample)
 
     @property
     def gs(self):

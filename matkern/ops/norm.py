@@ -259,8 +259,9 @@ def _dual(xp, x, p, norm, dual, kind):
     """The norm's derivative as a smooth function of x near it: `dual` says which entries and singular values count."""
     if kind in ("nuc", "2", "-2"):
         u, _, vh = xp.linalg.svd(x, full_matrices=False)
-        weights = xp.real(xp.sum(xp.conj(u) * matmul(xp, dual, adjoint(xp, vh)), axis=-2))
-        weights = xp.where(weights * 2 * u.shape[-1] > 1, weights, xp.zeros_like(weights))  # 0 or 1 / (those that tie)
+        # 0 or 1 / (those that tie), but for rounding
+        weights = xp.abs(xp.sum(xp.conj(u) * matmul(xp, dual, adjoint(xp, vh)), axis=-2))
+        weights = xp.where(xp.real(weights) * 2 * u.shape[-1] > 1, weights, xp.zeros_like(weights))
         return matmul(xp, u * weights[..., None, :], vh)
     size = xp.abs(x)
     safe = xp.where(size == 0, xp.ones_like(size), size)
@@ -269,10 +270,10 @@ def _dual(xp, x, p, norm, dual, kind):
     if kind != "entries":
         return extreme
     p, norm = p[..., None, None], norm[..., None, None]
-    power = xp.where(xp.isinf(p), xp.ones_like(p), p) - 1
+    power = xp.where(xp.isinf(xp.real(p)), xp.ones_like(p), p) - 1
     smooth = sign * (safe / xp.where(norm == 0, xp.ones_like(norm), norm)) ** power
     zero = xp.zeros_like(smooth)
-    return xp.where((norm == 0) | (p == 0), zero, xp.where(xp.isinf(p), extreme, smooth))
+    return xp.where((norm == 0) | (p == 0), zero, xp.where(xp.isinf(xp.real(p)), extreme, smooth))
 
 
 def vjp_formula(xp, x, p, norm, dual, norm_bar, *, kind="entries"):

@@ -534,7 +534,9 @@ def test_unknown_sizes(rng, sample):
 
     want = of(1)(*tensors(inputs))
     assert_near(tf.function(of(1), input_signature=specs)(*inputs).numpy(), want.numpy())
-    with pytest.raises(ValueError, match=f"{sample.op.name}: .*second derivative needs matrices of a known static size"):
+    with pytest.raises(
+        ValueError, match=f"{sample.op.name}: .*second derivative needs matrices of a known static size"
+    ):
         tf.function(of(2), input_signature=specs)(*inputs)
 
 

@@ -199,6 +199,8 @@ def table(framework, transforms):
                 continue
             if kind == "jacobian" and sample.options.get("mode") == "complete":  # of columns that are free
                 continue
+            if kind == "hessian" and sample.name == "matmul":  # zero
+                continue
             dtype = known[(i + j) % len(known)]  # they take turns
             rows.append(pytest.param(name, sample, dtype, id=f"{name}-{sample}-{dtype}"))
 

@@ -264,16 +264,17 @@ def _dual(xp, x, p, norm, dual, kind):
         weights = xp.where(xp.real(weights) * 2 * u.shape[-1] > 1, weights, xp.zeros_like(weights))
         return matmul(xp, u * weights[..., None, :], vh)
     size = xp.abs(x)
-    safe = xp.where(size == 0, xp.ones_like(size), size)
+    safe = xp.where(xp.real(size) <= 0, xp.ones_like(size), size)  # no ==, which PyTensor takes for that of objects
     sign = x / safe
     extreme = sign * xp.abs(dual)
     if kind != "entries":
         return extreme
     p, norm = p[..., None, None], norm[..., None, None]
-    power = xp.where(xp.isinf(xp.real(p)), xp.ones_like(p), p) - 1
-    smooth = sign * (safe / xp.where(norm == 0, xp.ones_like(norm), norm)) ** power
-    zero = xp.zeros_like(smooth)
-    return xp.where((norm == 0) | (p == 0), zero, xp.where(xp.isinf(xp.real(p)), extreme, smooth))
+    infinite, zero = xp.isinf(xp.real(p)), xp.real(norm) <= 0
+    power = xp.where(infinite, xp.ones_like(p), p) - 1
+    smooth = sign * (safe / xp.where(zero, xp.ones_like(norm), norm)) ** power
+    flat = zero | (xp.real(xp.abs(p)) <= 0)
+    return xp.where(flat, xp.zeros_like(smooth), xp.where(infinite, extreme, smooth))
 
 
 def vjp_formula(xp, x, p, norm, dual, norm_bar, *, kind="entries"):

@@ -18,7 +18,7 @@ from autograd.builtins import SequenceBox, SequenceVSpace, make_sequence
 from autograd.builtins import tuple as boxed_tuple
 from autograd.core import make_jvp, make_vjp, primitive_jvps, primitive_vjps
 from autograd.extend import defjvp_argnums, defvjp_argnums, primitive, vspace
-from autograd.tracer import isbox
+from autograd.tracer import getval, isbox
 from autograd.util import subvals
 
 from .op import OPS, as_array, functions, summed_to
@@ -186,8 +186,10 @@ def install():
     """Put matkern's operations under ``autograd.numpy.linalg``.
 
     Every function there that matkern has is replaced by matkern's, with NumPy's arguments and any of matkern's
-    options by keyword. A function that a program took out of ``autograd.numpy.linalg`` by name before keeps its own
-    forward pass and gets matkern's rules, which then factor once more. Calling it twice is calling it once.
+    options by keyword, but for ``lstsq``, of which NumPy returns more. What matkern lacks, as the full matrices of an
+    ``svd`` that is not square, stays as it is. A function that a program took out of ``autograd.numpy.linalg`` by name
+    before keeps its own forward pass and gets matkern's rules, which then factor once more. Calling it twice is calling
+    it once.
 
     See Also
     --------
@@ -204,16 +206,16 @@ def install():
            [0.   , 0.125]])
     >>> matkern.autograd.uninstall()
     """
-    for name in OPS:
+    for name in OPS.keys() - _OTHERWISE:
         theirs = getattr(anp.linalg, name, None)
         if theirs is None or name in _installed.functions:
             continue
-        function = _with_signature_of(getattr(np.linalg, name), globals()[name])
+        function = _with_signature_of(name, globals()[name])
         _installed.functions[name] = theirs
         _installed.vjps[theirs] = primitive_vjps.get(theirs)
         _installed.jvps[theirs] = primitive_jvps.get(theirs)
         _derive(theirs, lambda *args, ours=function, **kwargs: _as_boxed(ours(*args, **kwargs)))
-        setattr(anp.linalg, name, function)
+        setattr(anp.linalg, name, _or_theirs(theirs, function, _BEYOND[name]) if name in _BEYOND else function)
 
 
 def uninstall():
@@ -238,22 +240,60 @@ def _as_boxed(result):
     return boxed_tuple(list(result)) if isinstance(result, tuple) else result
 
 
-def _with_signature_of(theirs, ours):
-    """`ours`, called as NumPy's function `theirs` may be: options by position, inputs by keyword."""
+_OTHERWISE = {"lstsq"}
+"""What NumPy's function of the name returns is something else."""
+
+# whether a call of NumPy's function asks for what matkern does not have, and autograd no derivative of
+_BEYOND = {
+    "qr": lambda a, mode="reduced": mode not in ("reduced", "complete", "r"),
+    "svd": lambda a, full_matrices=True, compute_uv=True, hermitian=False: (
+        compute_uv and full_matrices and np.shape(a)[-1] != np.shape(a)[-2]
+    ),
+}
+
+
+def _or_theirs(theirs, ours, beyond):
+    @functools.wraps(ours)
+    def function(*args, **kwargs):
+        return theirs(*args, **kwargs) if beyond(*args, **kwargs) else ours(*args, **kwargs)
+
+    return function
+
+
+def _with_signature_of(name, ours):
+    """`ours`, called as NumPy's function may be: options by position, inputs by keyword, NumPy's defaults."""
+    theirs, op = getattr(np.linalg, name), OPS[name]
     signature = inspect.signature(theirs)
     inputs = len([p for p in signature.parameters.values() if p.default is p.empty])
+    defaults = {p.name: p.default for p in signature.parameters.values() if p.name in op.options}
 
     @functools.wraps(ours)
     def function(*args, **kwargs):
         names = list(signature.parameters)
         given = dict(zip(names, args, strict=False)) | kwargs
-        if isinstance(given.get("UPLO"), str):
-            given["UPLO"] = given["UPLO"].upper()  # NumPy takes "l", too
         if len(args) > len(names) or len(given) < len(args) + len(kwargs):
             signature.bind(*args, **kwargs)  # says what is wrong
         missing = [name for name in names[:inputs] if name not in given]
         if missing:
             raise TypeError(f"{theirs.__name__}() missing a required argument: {missing[0]!r}")
-        return ours(*[given.pop(name) for name in names[:inputs]], **given)
+        given = defaults | given
+        if isinstance(given.get("UPLO"), str):
+            given["UPLO"] = given["UPLO"].upper()  # NumPy takes "l", too
+        given.pop("hermitian", None)  # a faster way there, to the same
+        if given.get("rcond") is not None:
+            given["rtol"] = given["rcond"]  # its older name
+        given.pop("rcond", None)
+        a, *rest = [given.pop(name) for name in names[:inputs]]
+        return _real_as_numpy(name, a, ours(a, *rest, **given))
 
     return function
+
+
+def _real_as_numpy(name, a, results):
+    """Eigenvalues and eigenvectors of real matrices as real arrays, where they are real."""
+    if name not in ("eig", "eigvals") or anp.iscomplexobj(a):
+        return results
+    w = getval(results if name == "eigvals" else results[0])
+    if np.imag(w).any():
+        return results
+    return anp.real(results) if name == "eigvals" else make_sequence(OPS[name].result._make, *map(anp.real, results))

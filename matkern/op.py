@@ -97,7 +97,9 @@ class Op:
     default_variant : dict, optional
         An option that selects a record, and its value that selects this one.
     variant_of : tuple, optional
-        ``(name, option, value)`` of the operation and its option that selects this record, which is not public itself.
+        ``(name, option, value)`` of the operation and its option that selects this record.
+    public : bool, optional
+        Whether the record is an operation of its own, and not just a variant.
     """
 
     name: str
@@ -114,14 +116,15 @@ class Op:
     layout: Layout = COLUMNS
     default_variant: dict = field(default_factory=dict)
     variant_of: tuple | None = None
+    public: bool = True
     variants: dict = field(init=False)  # option -> value -> record
 
     def __post_init__(self):
         object.__setattr__(self, "variants", {key: {value: self} for key, value in self.default_variant.items()})
         RECORDS[self.name] = self
-        if self.variant_of is None:
+        if self.public:
             OPS[self.name] = self
-        else:
+        if self.variant_of is not None:
             name, option, value = self.variant_of
             OPS[name].variants[option][value] = self
 
@@ -183,7 +186,8 @@ class Op:
                         f"{self.name}: {key} must be one of {', '.join(map(repr, records))}, got {value!r}"
                     )
                 chosen = records[value]
-                options = {k: v for k, v in options.items() if k != key}
+                ours = self.options if chosen is not self else {}  # what the chosen one lacks says nothing there
+                options = {k: v for k, v in options.items() if k != key and (k not in ours or k in chosen.options)}
         return chosen, options
 
     def run_forward(self, inputs, options):

@@ -232,6 +232,30 @@ class TestInstall:
             with pytest.raises(TypeError, match=r"missing a required argument|too many positional|multiple values"):
                 call()
 
+    def test_returns_what_numpy_does(self, rng):
+        """Real eigenvalues as real arrays, NumPy's defaults, its older names, and what matkern does not have."""
+        a, wide = general(rng, (), 3, "float64"), normal(rng, (2, 3), "float64")
+        theirs = anp.linalg.lstsq
+        mag.install()
+        for x in (np.diag([1.0, 2.0]), np.array([[0.0, 1.0], [-1.0, 0.0]])):
+            for ours, numpys in zip(anp.linalg.eig(x), np.linalg.eig(x), strict=True):
+                assert ours.dtype == numpys.dtype
+            assert anp.linalg.eigvals(x).dtype == np.linalg.eigvals(x).dtype
+        assert autograd.grad(lambda x: anp.sum(anp.linalg.eig(x)[0]))(np.diag([1.0, 2.0])).dtype == np.float64
+        for args in ((wide,), (wide, False), (a,)):  # vectors have either sign
+            for ours, numpys in zip(anp.linalg.svd(*args), np.linalg.svd(*args), strict=True):
+                assert_near(np.abs(ours), np.abs(numpys))
+        s = autograd.grad(lambda x: anp.sum(anp.linalg.svd(x, compute_uv=False)))(wide)
+        assert_near(s, mk.norm_vjp(wide, 1.0, "nuc"))
+        assert_near(anp.linalg.pinv(a, 0.9, hermitian=False), np.linalg.pinv(a, 0.9))
+        assert_near(anp.linalg.norm(wide, 1, 0), np.linalg.norm(wide, 1, 0))
+        assert_near(anp.linalg.norm([1.0, 2.0]), np.linalg.norm([1.0, 2.0]))
+        assert_near(anp.linalg.qr(wide.T, "complete")[1], np.linalg.qr(wide.T, "complete")[1])
+        assert_near(anp.linalg.qr(a, mode="raw")[0], np.linalg.qr(a, mode="raw")[0])
+        assert anp.linalg.lstsq is theirs
+        with pytest.raises(ValueError, match="take full_matrices=False"):
+            autograd.grad(lambda x: anp.sum(anp.linalg.svd(x)[1]))(wide)
+
     def test_gives_eigvalsh_the_derivative_that_autograd_lacks(self, rng):
         a = hermitian(rng, (), 3, "float64")
         mag.install()

@@ -241,6 +241,7 @@ Op(
     outputs=("Q", "R"),
     result=QRResult,
     holomorphic=lambda name, options: False,
+    public=False,
     variant_of=("qr", "mode", "complete"),
 )
 Op(
@@ -253,5 +254,6 @@ Op(
     jvp_formula=r_jvp_formula,
     outputs=("R",),
     holomorphic=lambda name, options: False,
+    public=False,
     variant_of=("qr", "mode", "r"),
 )

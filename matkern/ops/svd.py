@@ -19,7 +19,7 @@ class SVDResult(NamedTuple):
     Vh: np.ndarray
 
 
-def svd(a, *, full_matrices=False, on_error="raise", out=None):
+def svd(a, *, full_matrices=False, compute_uv=True, on_error="raise", out=None):
     """Compute thin singular value decompositions, A = U diag(s) V^H.
 
     Parameters
@@ -29,6 +29,8 @@ def svd(a, *, full_matrices=False, on_error="raise", out=None):
     full_matrices : {False, True}, optional
         True is for square matrices alone, where it makes no difference: the vectors that it adds to others are any
         basis of a space, and have no derivative.
+    compute_uv : {True, False}, optional
+        False is `svdvals`, for the sake of NumPy's name.
     on_error : {"raise", "nan"}, optional
         For a matrix whose singular values do not converge: raise, or make the results NaN.
     out : tuple of ndarray, optional
@@ -64,6 +66,8 @@ def svd(a, *, full_matrices=False, on_error="raise", out=None):
     >>> S
     array([3., 2.])
     """
+    if not compute_uv:
+        return svdvals(a, on_error=on_error, out=out)
     return SVDResult(*kernels.svd(a, full_matrices=full_matrices, on_error=on_error, out=out))
 
 
@@ -369,6 +373,7 @@ Op(
     outputs=("U", "S", "Vh"),
     result=SVDResult,
     holomorphic=lambda name, options: False,
+    default_variant={"compute_uv": True},
 )
 Op(
     name="svdvals",
@@ -380,4 +385,5 @@ Op(
     jvp_formula=svdvals_jvp_formula,
     outputs=("S",),
     holomorphic=lambda name, options: False,
+    variant_of=("svd", "compute_uv", False),
 )

@@ -22,9 +22,10 @@ if not (Path(__file__).parent / "kernels").is_dir():
 from .blas import cython_modules
 
 with cython_modules():
+    from .calls import jvp, vjp
     from .config import get_num_threads, set_num_threads, show_config
     from .jacobians import jacobian
-    from .op import OPS, jvp, vjp
+    from .op import OPS
     from .ops.cholesky import (
         cholesky,
         cholesky_jvp,

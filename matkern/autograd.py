@@ -21,28 +21,13 @@ from autograd.extend import defjvp_argnums, defvjp_argnums, primitive, vspace
 from autograd.tracer import getval, isbox
 from autograd.util import subvals
 
-from .op import OPS, as_array, functions, summed_to
+from .calls import as_array
+from .op import OPS, Namespace, Quiet, functions, summed_to
 
 __all__ = [*OPS, "install", "uninstall"]  # noqa: PLE0604 - the operations' names
 
 
-class _Linalg:
-    """This module for the formulas: what fails there has failed before, and raised an error if it should."""
-
-    def __getattr__(self, name):
-        return functools.partial(globals()[name], on_error="nan")
-
-
-class _Namespace:
-    """NumPy's names for the formulas: autograd.numpy, but this module for linear algebra."""
-
-    linalg = _Linalg()
-
-    def __getattr__(self, name):
-        return getattr(anp, name)
-
-
-_xp = _Namespace()
+_xp = Namespace(anp, Quiet(globals()))
 
 
 def _derive(fun, by):
@@ -283,6 +268,8 @@ def _with_signature_of(name, ours):
         if given.get("rcond") is not None:
             given["rtol"] = given["rcond"]  # its older name
         given.pop("rcond", None)
+        if name == "pinv":
+            given.setdefault("rtol", 1e-15)  # NumPy's, unless it is None
         a, *rest = [given.pop(name) for name in names[:inputs]]
         return _real_as_numpy(name, a, ours(a, *rest, **given))
 

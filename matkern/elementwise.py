@@ -72,7 +72,10 @@ DERIVATIVES = {
     np.power: [lambda a, b, y: np.where(b == 0, 0, b * a ** np.where(b == 0, 1, b - 1)), _power_of_exponent],
     np.float_power: [lambda a, b, y: np.where(b == 0, 0, b * a ** np.where(b == 0, 1, b - 1)), _power_of_exponent],
     np.hypot: [lambda a, b, y: a / np.where(y == 0, 1, y), lambda a, b, y: b / np.where(y == 0, 1, y)],
-    np.arctan2: [lambda a, b, y: b / (a * a + b * b), lambda a, b, y: -a / (a * a + b * b)],
+    np.arctan2: [
+        lambda a, b, y: b / np.hypot(a, b) / np.hypot(a, b),
+        lambda a, b, y: -a / np.hypot(a, b) / np.hypot(a, b),
+    ],
     np.maximum: [_tie(np.greater), _tie(np.less)],
     np.minimum: [_tie(np.less), _tie(np.greater)],
     np.logaddexp: [_share, lambda a, b, y: _share(b, a, y)],

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .calls import Call
 from .elementwise import DERIVATIVES, HOLOMORPHIC
 from .kernels.gufunc import is_dask
-from .op import Call
 
 __all__ = ["jacobian"]
 

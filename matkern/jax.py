@@ -22,7 +22,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from . import __version__
 from .kernels.xla import handler
-from .op import OPS, functions, summed_to
+from .op import OPS, Namespace, functions, summed_to
 
 __all__ = [*OPS]  # noqa: PLE0604 - the operations' names
 
@@ -33,16 +33,7 @@ jax.ffi.register_ffi_target(TARGET, handler(), platform="cpu")
 DTYPES = {np.dtype(t): i for i, t in enumerate((np.float32, np.float64, np.complex64, np.complex128))}
 
 
-class _Namespace:
-    """NumPy's names for the formulas: jax.numpy, but this module for linear algebra."""
-
-    linalg = sys.modules[__name__]
-
-    def __getattr__(self, name):
-        return getattr(jnp, name)
-
-
-_xp = _Namespace()
+_xp = Namespace(jnp, sys.modules[__name__])
 
 
 class _Map:

@@ -40,7 +40,7 @@ from pytensor.graph.rewriting.basic import node_rewriter
 from pytensor.tensor.extra_ops import broadcast_shape
 from pytensor.tensor.rewriting.basic import register_specialize
 
-from .op import OPS, RECORDS, functions
+from .op import OPS, RECORDS, Namespace, functions
 
 __all__ = [*OPS]  # noqa: PLE0604 - the operations' names
 
@@ -68,21 +68,15 @@ class _Linalg:
         return functools.partial(globals()[name], **hermitian)
 
 
-class _Namespace:
-    """NumPy's names for the formulas: pytensor.tensor, but this module for linear algebra."""
-
-    linalg = _Linalg()
+class _PyTensor(Namespace):
     arange = _Range
-
-    def __getattr__(self, name):
-        return getattr(pt, name)
 
     @staticmethod
     def real(x):
         return x  # formulas get real variables alone, of which pt.real has no gradient
 
 
-_xp = _Namespace()
+_xp = _PyTensor(pt, _Linalg())
 
 
 class _Kernel(Op):

@@ -45,7 +45,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from .op import OPS, functions
+from .op import OPS, Namespace, Quiet, functions
 
 __all__ = [*OPS]  # noqa: PLE0604 - the operations' names
 
@@ -59,21 +59,8 @@ _REMEDIES = {
 _PROCESS = int.from_bytes(os.urandom(7), "little")
 
 
-class _Linalg:
-    """This module for the formulas: what fails there has failed before, and raised an error if it should."""
-
-    def __getattr__(self, name):
-        return functools.partial(globals()[name], on_error="nan")
-
-
-class _Namespace:
-    """NumPy's names for the formulas: TensorFlow's NumPy, but this module for linear algebra."""
-
-    linalg = _Linalg()
+class _TensorFlow(Namespace):
     arange = staticmethod(tf.range)  # of int32, as permutations are
-
-    def __getattr__(self, name):
-        return getattr(tf.experimental.numpy, name)
 
     @staticmethod
     def abs(x):
@@ -81,7 +68,7 @@ class _Namespace:
         return _as(tf.abs(x), x.dtype)
 
 
-_xp = _Namespace()
+_xp = _TensorFlow(tf.experimental.numpy, Quiet(globals()))
 
 
 def _as(x, dtype):

@@ -33,7 +33,7 @@ import torch
 from torch._functorch import eager_transforms
 from torch.autograd import forward_ad
 
-from .op import OPS, functions, summed_to
+from .op import OPS, Namespace, Quiet, functions, summed_to
 
 __all__ = [*OPS]  # noqa: PLE0604 - the operations' names
 
@@ -48,28 +48,14 @@ _PLAIN = frozenset((torch.Tensor, torch.nn.Parameter, type(None)))
 _library = torch.library.Library("matkern", "DEF")
 
 
-class _Linalg:
-    """This module for the formulas: what fails there has failed before, and raised an error if it should."""
-
-    def __getattr__(self, name):
-        return functools.partial(globals()[name], on_error="nan")
-
-
-class _Namespace:
-    """NumPy's names for the formulas: torch, but this module for linear algebra."""
-
-    linalg = _Linalg()
-
-    def __getattr__(self, name):
-        return getattr(torch, name)
-
+class _Torch(Namespace):
     @staticmethod
     def matmul(a, b):
         dtype = torch.promote_types(a.dtype, b.dtype)
         return torch.matmul(a.to(dtype), b.to(dtype))
 
 
-_xp = _Namespace()
+_xp = _Torch(torch, Quiet(globals()))
 
 
 class _Map:
@@ -410,7 +396,7 @@ def _traceable(op):
     dtypes = [_DTYPES[kinds[n]] for n in op.inputs]
 
     def traceable(*inputs, **options):
-        if options or len(inputs) != len(op.inputs):
+        if options or not op.plain or len(inputs) != len(op.inputs):
             inputs, options = op.arguments(inputs, options)
         if numbers:  # real ones beside the matrices, in their precision
             inputs = [

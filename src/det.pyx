@@ -22,12 +22,12 @@ where an earlier pivot is zero, the singular values A = W diag(s) V^H are taken:
 Either way the error is c n eps s_1 / s_(n-1) of the norm, and no matrix is taken for singular.
 """
 
-from libc.math cimport NAN, fabs, frexp, ldexp, log
+from libc.math cimport NAN, fabs, frexp, isnan, ldexp, log
 from numpy.linalg import LinAlgError
 
 from blas cimport (c, conj, d, gemm, gesdd, gesdd_workspace, get_real, imag, real, s, scalar, set_real, share_products,
                    trmm, trsm, trtri_upper, z)
-from dense cimport all_finite, conjugate, copy_triangle, has_nan, permute_rows, transpose, zero_on_diagonal
+from dense cimport all_finite, conjugate, copy_triangle, fill, has_nan, permute_rows, transpose, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from pivoted cimport factor, pivots_valid
 
@@ -56,7 +56,8 @@ cdef inline Scaled scaled(number x) noexcept nogil:
     cdef int exponent = 0
     frexp(max(fabs(x.real), fabs(x.imag)), &exponent)
     result.exponent = exponent
-    result.value = ldexp(x.real, -exponent) + 1j * ldexp(x.imag, -exponent)
+    result.value.real = ldexp(x.real, -exponent)            # 1j times infinity would be NaN
+    result.value.imag = ldexp(x.imag, -exponent)
     return result
 
 
@@ -68,11 +69,17 @@ cdef inline Scaled times(Scaled x, Scaled y) noexcept nogil:
 
 cdef inline number plain(Scaled x) noexcept nogil:
     cdef int exponent = <int> max(<Py_ssize_t> -5000, min(x.exponent, <Py_ssize_t> 5000))
-    return ldexp(x.value.real, exponent) + 1j * ldexp(x.value.imag, exponent)
+    cdef number result
+    result.real = ldexp(x.value.real, exponent)
+    result.imag = ldexp(x.value.imag, exponent)
+    return result
 
 
 cdef inline number as_number(scalar x) noexcept nogil:
-    return real(x) + 1j * imag(x)
+    cdef number result
+    result.real = real(x)
+    result.imag = imag(x)
+    return result
 
 
 cdef inline scalar as_scalar(scalar *unused, number x) noexcept nogil:
@@ -146,9 +153,9 @@ cdef double adjugate_of_factor(Py_ssize_t n, scalar *lu, int *piv, scalar *g, sc
     transpose(n, n, w, g)
     conjugate(n * n, g)
     trsm(c'L', c'L', c'C', c'U', n, n, 1, lu, n, g, n)
+    permute_rows(n, n, piv, True, g)
     if not all_finite(c'A', n, n, g):
         return NAN
-    permute_rows(n, n, piv, True, g)
     return k * max(1.0, largest_of(n * n, g) / before)              # how much L^-H lets grow
 
 
@@ -290,7 +297,8 @@ cdef int inverse_adjoint(Py_ssize_t n, scalar *lu, int *piv, number scale, scala
         return BAD_PIVOTS
     if zero_on_diagonal(n, n, lu):
         return NONFINITE if has_nan(c'A', n, n, lu) else SINGULAR
-    adjugate_of_factor(n, lu, piv, g, work, &last)
+    if isnan(adjugate_of_factor(n, lu, piv, g, work, &last)):
+        return NONFINITE                                    # A^-1 overflows
     multiply(n * n, scaled(scale / last.value.conjugate()), g)
     return 0
 
@@ -300,6 +308,9 @@ cdef int slogdet_pullback(scalar **x, const Py_ssize_t *n, const int *option, sc
     cdef scalar *logabsdet_bar = x[4]
     cdef number scale = 0
     if n[0] == 0:
+        return 0
+    if logabsdet_bar is NULL and (scalar is s or scalar is d):
+        fill(n[0] * n[0], 0, <scalar*> x[5])                # a real sign has no derivative
         return 0
     if logabsdet_bar is not NULL:
         scale = get_real(logabsdet_bar, 0)

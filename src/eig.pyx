@@ -27,7 +27,7 @@ V^-1 is kept for the derivatives. Where A is real, a product with A_dot or to A_
 complex one is 2 n long.
 """
 
-from libc.math cimport NAN, fabs, log10, sqrt
+from libc.math cimport NAN, fabs, frexp, ldexp, log10, sqrt
 from numpy.linalg import LinAlgError
 
 from blas cimport c, conj, d, eps, geev_columns, geev_workspace, gemm, imag, real, s, scalar, share_products, z
@@ -96,6 +96,29 @@ cdef void invert(Py_ssize_t n, cplx *v, cplx *inverse, cplx *work) noexcept nogi
     solve_factored(c'N', n, n, lu, piv, inverse, True)
 
 
+cdef int out_of_scale(Py_ssize_t size, scalar *a) noexcept nogil:
+    """The exponent of the largest part of A, if LAPACK would scale A: OpenBLAS 0.3.30 does not scale back."""
+    cdef Py_ssize_t i
+    cdef double largest = 0
+    cdef int exponent = 0
+    for i in range(size):
+        largest = max(largest, max(fabs(real(a[i])), fabs(imag(a[i]))))
+    frexp(largest, &exponent)
+    return exponent if exponent < -30 or exponent > 30 else 0
+
+
+cdef void multiply_by_power(Py_ssize_t size, int exponent, scalar *a) noexcept nogil:
+    """A := 2^exponent A."""
+    cdef Py_ssize_t i, count = size if scalar is s or scalar is d else 2 * size
+    if exponent == 0:
+        return
+    for i in range(count):
+        if scalar is s or scalar is c:
+            (<float*> a)[i] = <float> ldexp((<float*> a)[i], exponent)
+        else:
+            (<double*> a)[i] = ldexp((<double*> a)[i], exponent)
+
+
 cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
     cdef Py_ssize_t size = n[0], square = n[0] * n[0]
     cdef scalar *w = x[1]
@@ -104,12 +127,15 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
     cdef scalar *a = work
     cdef scalar *columns = work + square
     cdef scalar *rest = work + 2 * square
+    cdef int exponent
     if not all_finite(c'A', size, size, x[0]):
         return NONFINITE
     if v is NULL and inverse is not NULL:
         v, work = work, work + 2 * square           # room for a complex matrix
         a, columns, rest = a + 2 * square, columns + 2 * square, rest + 2 * square
     transpose(size, size, x[0], a)
+    exponent = out_of_scale(square, a)
+    multiply_by_power(square, -exponent, a)
     if v is NULL:
         columns = NULL
     if geev_columns(size, a, rest if scalar is s or scalar is d else w, columns, rest + 2 * size):
@@ -118,6 +144,7 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
         unpack(size, rest, columns, w, v)
     elif v is not NULL:
         transpose(size, size, columns, v)
+    multiply_by_power(2 * size if scalar is s or scalar is d else size, exponent, w)
     if inverse is not NULL:
         if scalar is s or scalar is c:
             invert(size, <c*> v, <c*> inverse, <c*> work)

@@ -82,6 +82,16 @@ cdef inline void scale(Py_ssize_t size, double number, scalar *x) noexcept nogil
             (<double*> x)[i] *= number
 
 
+cdef inline void scale_by_power(Py_ssize_t size, int exponent, scalar *x) noexcept nogil:
+    """X := 2^exponent X, a power that need not be a number of the dtype."""
+    cdef Py_ssize_t i
+    for i in range(reals(size, x)):
+        if scalar is s or scalar is c:
+            (<float*> x)[i] = <float> ldexp((<float*> x)[i], exponent)
+        else:
+            (<double*> x)[i] = ldexp((<double*> x)[i], exponent)
+
+
 cdef inline void add_multiple(Py_ssize_t size, double number, scalar *x, scalar *y) noexcept nogil:
     """Y := Y + number X."""
     cdef Py_ssize_t i
@@ -399,7 +409,7 @@ cdef int forward(scalar **x, const Py_ssize_t *size, const int *option, scalar *
     cdef scalar *t
     cdef Plan plan
     cdef double norm
-    cdef int k, _squaring
+    cdef int j, k, _squaring
     if code is not NULL:
         code[0] = 0
     work += 4 * n
@@ -439,10 +449,10 @@ cdef int forward(scalar **x, const Py_ssize_t *size, const int *option, scalar *
     if plan.squarings:
         k = spared(n, &plan, b, kept, sums)
         plan.squarings -= k
-        scale(square, ldexp(1, k), b)
-        scale(square, ldexp(1, 2 * k), kept[0])
-        scale(square, ldexp(1, 4 * k), kept[1])
-        scale(square, ldexp(1, 6 * k), kept[2])
+        if k:
+            scale(square, ldexp(1, k), b)
+            for j in range(MOST_POWERS):
+                scale_by_power(square, 2 * (j + 1) * k, kept[j])
     if code is not NULL:
         code[0] = plan.degree + 16 * plan.squarings
     part(&plan, 1, n, kept, odd, t)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 
 import matkern as mk
-from matkern.op import Call
+from matkern.calls import Call
 
 DTYPES = ("float32", "float64", "complex64", "complex128")
 WIDE = {"float32": "float64", "float64": "float64", "complex64": "complex128", "complex128": "complex128"}

@@ -309,3 +309,11 @@ TRANSFORMS = {
 }
 
 test_transform = table(SimpleNamespace(shim=mag, array=np.asarray, by_triangle=True), TRANSFORMS)
+
+
+def test_options_by_position():
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    for order, want in ((1, 6), ("fro", 30**0.5), ("nuc", 34**0.5)):
+        y = mag.norm(np.asarray(x), order)
+        assert_near(np.asarray(y), np.asarray(want, np.asarray(y).dtype), eps=1e-7)
+    assert_near(np.asarray(mag.pinv(np.asarray(x), None)), np.linalg.inv(x), eps=1e-6)

@@ -12,7 +12,7 @@ import pytest
 from samples import SAMPLES, assert_near, draw_cotangents, draw_tangents, hermitian, normal, positive
 
 import matkern as mk
-from matkern.op import Call
+from matkern.calls import Call
 
 dask = pytest.importorskip("dask", reason="Dask is not installed")
 da = pytest.importorskip("dask.array", reason="Dask's arrays are not installed")

@@ -224,6 +224,11 @@ def test_slogdet_of_a_singular_matrix_has_no_derivative(rng):
     assert np.isnan(bar[1]).all() and np.isfinite(bar[[0, 2]]).all()
 
 
+def test_a_real_sign_s_cotangent_is_zero_for_singular_matrices_too():
+    _, pull = mk.vjp("slogdet", np.ones((2, 2)))
+    np.testing.assert_array_equal(pull((np.ones(()), None))[0], 0)
+
+
 def test_lu_without_a_derivative(rng):
     """A zero pivot that is not the last leaves no derivative; a last one does no harm."""
     a = general(rng, (3,), 4, "float64")
@@ -419,6 +424,7 @@ def test_qr_without_a_derivative(rng, matrix, mode):
             TypeError,
             "takes x, ord, axis, keepdims by position, and ord twice",
         ),
+        (lambda: mk.vjp("norm", np.eye(2), p=3.0), TypeError, "norm has no option 'p'"),
         (lambda: mk.vjp("solve", np.eye(2), 1, 2), TypeError, "solve takes a, b by position, got 3"),
         (lambda: mk.expm(np.eye(2), assume_a="pos"), ValueError, "assume_a must be one of 'gen', 'her', got 'pos'"),
         (lambda: mk.expm_jacobian(np.eye(2), method="pade"), ValueError, "method must be 'frechet' or .*, got 'pade'"),

@@ -367,3 +367,33 @@ def test_qr_of_an_empty_matrix(m, n, mode):
         np.testing.assert_array_equal(x, want)
     g = np.ones_like(y) if mode == "r" else tuple(np.zeros_like(x) for x in y)
     assert pull(g)[0].shape == a.shape
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"), [("float32", 1e-14), ("complex64", 1e20), ("float64", 1e150), ("complex128", 1e-160)]
+)
+def test_eigenvalues_of_any_scale(dtype, scale):
+    """LAPACK scales such matrices; SciPy's OpenBLAS 0.3.30 does not scale their eigenvalues back."""
+    a = np.array([[1, 2], [3, 4]], dtype)
+    w, v = mk.eig(a * a.real.dtype.type(scale))
+    assert_near(np.sort_complex(w / scale), np.array([5 - 33**0.5, 5 + 33**0.5]) / 2, eps=np.finfo(dtype).eps)
+    assert_near(np.linalg.norm(v, axis=0), np.ones(2), eps=np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "large"), [("float32", 1e8), ("complex64", 1e15), ("float64", 1e60), ("float64", 1e150)]
+)
+def test_the_exponential_of_a_nilpotent_matrix_of_any_size(dtype, large):
+    """Squarings that its norm asks for, and its powers do not."""
+    a = np.array([[0, large], [0, 0]], dtype)
+    np.testing.assert_array_equal(mk.expm(a), np.eye(2) + a)
+    np.testing.assert_array_equal(mk.vjp("expm", a)[1](np.zeros((2, 2)))[0], 0)
+
+
+def test_numbers_and_options_by_position():
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    assert mk.norm(3.0) == 3 and mk.vjp("norm", x, 1)[0] == mk.norm(x, 1) == 6
+    for none in (mk.vjp("pinv", x, None)[0], mk.vjp("pinv", x)[0]):
+        np.testing.assert_array_equal(none, mk.pinv(x))
+    np.testing.assert_array_equal(mk.vjp("lstsq", x, x, None)[0], mk.lstsq(x, x))
+    assert len(mk.vjp("lstsq", x, x)[1](x)) == 2

@@ -179,6 +179,7 @@ def test_ufuncs_at_their_edges():
     np.testing.assert_array_equal(mk.jacobian(np.logaddexp, [1e4, -np.inf], [-1e4, -np.inf]), [1, 0.5])
     np.testing.assert_array_equal(mk.jacobian(np.sqrt, 0), np.inf)
     np.testing.assert_array_equal(mk.jacobian(np.exp, 0), 1)
+    np.testing.assert_allclose(mk.jacobian(np.arctan2, 1e-200, 1e-200), 5e199)
 
 
 @pytest.mark.parametrize("data_ndim", [0, 1, 2])

@@ -281,3 +281,11 @@ def test_dtypes_mix(rng):
 def test_bad_input(call, error, said):
     with pytest.raises(error, match=said):
         call()
+
+
+def test_options_by_position():
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    for order, want in ((1, 6), ("fro", 30**0.5), ("nuc", 34**0.5)):
+        y = mj.norm(jnp.asarray(x), order)
+        assert_near(np.asarray(y), np.asarray(want, np.asarray(y).dtype), eps=1e-7)
+    assert_near(np.asarray(mj.pinv(jnp.asarray(x), None)), np.linalg.inv(x), eps=1e-6)

@@ -629,3 +629,11 @@ def test_operations_pickle():
 def test_signatures():
     assert str(inspect.signature(mpt.cholesky)) == "(a, *, upper=False, on_error='nan')"
     assert mpt.solve.__name__ == "solve"
+
+
+def test_options_by_position():
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    for order, want in ((1, 6), ("fro", 30**0.5), ("nuc", 34**0.5)):
+        y = mpt.norm(pt.as_tensor(x), order).eval()
+        assert_near(np.asarray(y), np.asarray(want, np.asarray(y).dtype), eps=1e-7)
+    assert_near(np.asarray(mpt.pinv(pt.as_tensor(x), None).eval()), np.linalg.inv(x), eps=1e-6)

@@ -14,7 +14,7 @@ import pytest
 from samples import SAMPLES
 
 import matkern as mk
-from matkern.op import Call
+from matkern.calls import Call
 
 ROOT = Path(__file__).parents[1]
 MODULES = ["matkern", *(m.name for m in pkgutil.walk_packages(mk.__path__, "matkern.") if m.name != "matkern.__main__")]

@@ -664,3 +664,11 @@ def test_calls():
 def test_results_are_namedtuples(run):
     result = run(mtf.eigh)(np.eye(2))
     assert type(result) is mk.OPS["eigh"].result and result.eigenvalues is result[0]
+
+
+def test_options_by_position():
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    for order, want in ((1, 6), ("fro", 30**0.5), ("nuc", 34**0.5)):
+        y = mtf.norm(tf.constant(x), order)
+        assert_near(np.asarray(y), np.asarray(want, np.asarray(y).dtype), eps=1e-7)
+    assert_near(np.asarray(mtf.pinv(tf.constant(x), None)), np.linalg.inv(x), eps=1e-6)

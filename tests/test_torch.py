@@ -22,7 +22,7 @@ from samples import (
 from transforms import kernel_calls, table
 
 import matkern as mk
-from matkern.op import Call
+from matkern.calls import Call
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
@@ -607,3 +607,11 @@ def test_empty(shape):
     a = torch.ones(shape, requires_grad=True)
     mt.cholesky(a).sum().backward()
     assert a.grad.shape == shape
+
+
+def test_options_by_position():
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    for order, want in ((1, 6), ("fro", 30**0.5), ("nuc", 34**0.5)):
+        y = mt.norm(torch.from_numpy(x), order)
+        assert_near(np.asarray(y), np.asarray(want, np.asarray(y).dtype), eps=1e-7)
+    assert_near(np.asarray(mt.pinv(torch.from_numpy(x), None)), np.linalg.inv(x), eps=1e-6)

@@ -1,7 +1,8 @@
 """Products of matrices and vectors."""
 
+from ..calls import apply
 from ..kernels import matmul as kernels
-from ..op import COLUMN, NUMBER, ROW, Layout, Op, apply
+from ..op import COLUMN, NUMBER, ROW, Layout, Op
 from .algebra import adjoint
 from .algebra import matmul as product
 

@@ -3,8 +3,9 @@
 import math
 import operator
 
+from ..calls import apply, jvp, vjp
 from ..kernels import norm as kernels
-from ..op import ROW, SAME, Layout, Op, View, apply, jvp, vjp
+from ..op import ROW, SAME, Layout, Op, View
 from .algebra import adjoint, matmul
 
 __all__ = ["norm", "norm_jvp", "norm_vjp"]

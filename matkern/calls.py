@@ -57,9 +57,10 @@ def apply(op, kernel, operands, options, wanted=None, out=None):
 
     arrays = [None if x is None else view(n).there(np, x) for n, x in operands.items()]
     outputs = kernel.outputs if wanted is None else wanted
-    if isinstance(out, np.ndarray):
-        out = view(outputs[0]).there(np, out)
-    results = kernel(*arrays, wanted=wanted, out=out, **options)
+    where = view(outputs[0]).there(np, out) if isinstance(out, np.ndarray) else out
+    results = kernel(*arrays, wanted=wanted, out=where, **options)
+    if out is not None:
+        return out
     results = results if isinstance(results, tuple) else (results,)
     results = tuple(view(n).back(np, y) for n, y in zip(outputs, results, strict=True))
     return results if len(results) > 1 else results[0]

@@ -1,12 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Quotients by differences of eigenvalues or singular values, which may be zero: what eigh.pyx and svd.pyx share."""
+"""Quotients by differences of eigenvalues or singular values, which may be zero: of eig.pyx, eigh.pyx and svd.pyx."""
 
 from libc.math cimport fabs
 
 from blas cimport imag, real, scalar
 from gufunc cimport NONFINITE
 
-cdef enum:                  # bounds, in eps; eigh.pyx and svd.pyx say of what
+cdef enum:                  # bounds, in eps; who uses them says of what
     REPEATED = 4
     GAUGE = 16
 

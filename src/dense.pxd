@@ -4,10 +4,10 @@
 What crosses the diagonal goes in tiles of 16 x 16, for the cache's sake.
 """
 
-from libc.math cimport fabs, isfinite, isnan, sqrt
+from libc.math cimport fabs, isfinite, isnan, ldexp, sqrt
 from libc.string cimport memcpy
 
-from blas cimport c, conj, imag, real, scalar, z
+from blas cimport c, conj, imag, real, s, scalar, z
 
 cdef inline void copy(Py_ssize_t size, scalar *a, scalar *out) noexcept nogil:
     memcpy(out, a, size * sizeof(scalar))
@@ -25,6 +25,16 @@ cdef inline void conjugate(Py_ssize_t size, scalar *a) noexcept nogil:
     if scalar is c or scalar is z:
         for i in range(size):
             a[i] = conj(a[i])
+
+
+cdef inline void scale_by_power(Py_ssize_t size, int exponent, scalar *a) noexcept nogil:
+    """A := 2^exponent A, a power that need not be a number of the dtype."""
+    cdef Py_ssize_t i
+    for i in range(2 * size if scalar is c or scalar is z else size):
+        if scalar is s or scalar is c:
+            (<float*> a)[i] = <float> ldexp((<float*> a)[i], exponent)
+        else:
+            (<double*> a)[i] = ldexp((<double*> a)[i], exponent)
 
 
 cdef inline void transpose(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *out) noexcept nogil:

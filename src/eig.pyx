@@ -27,11 +27,12 @@ V^-1 is kept for the derivatives. Where A is real, a product with A_dot or to A_
 complex one is 2 n long.
 """
 
-from libc.math cimport NAN, fabs, frexp, ldexp, log10, sqrt
+from libc.math cimport NAN, fabs, frexp, log10, sqrt
 from numpy.linalg import LinAlgError
 
 from blas cimport c, conj, d, eps, geev_columns, geev_workspace, gemm, imag, real, s, scalar, share_products, z
-from dense cimport all_finite, copy, fill, has_nan, norm, transpose, zero_on_diagonal
+from degenerate cimport GAUGE, RAISE, REPEATED, ZERO, is_rounding
+from dense cimport all_finite, copy, fill, has_nan, norm, scale_by_power, transpose, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from pivoted cimport factor, solve_factored
 
@@ -40,18 +41,11 @@ from matkern.kernels.gufunc import Kernel, share
 share_products(share)
 
 cdef enum:
-    REPEATED = 4
-    GAUGE = 16
     LARGEST_ERROR = 1       # in percent
 
 cdef enum:                  # options of the pullback and the pushforward, in their order
     DEGENERATE
     GAUGE_POLICY            # of the pullback alone
-
-cdef enum:                  # values of DEGENERATE
-    MAKE_NAN
-    ZERO
-    RAISE
 
 cdef enum:
     NO_CONVERGENCE = 1
@@ -107,18 +101,6 @@ cdef int out_of_scale(Py_ssize_t size, scalar *a) noexcept nogil:
     return exponent if exponent < -30 or exponent > 30 else 0
 
 
-cdef void multiply_by_power(Py_ssize_t size, int exponent, scalar *a) noexcept nogil:
-    """A := 2^exponent A."""
-    cdef Py_ssize_t i, count = size if scalar is s or scalar is d else 2 * size
-    if exponent == 0:
-        return
-    for i in range(count):
-        if scalar is s or scalar is c:
-            (<float*> a)[i] = <float> ldexp((<float*> a)[i], exponent)
-        else:
-            (<double*> a)[i] = ldexp((<double*> a)[i], exponent)
-
-
 cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
     cdef Py_ssize_t size = n[0], square = n[0] * n[0]
     cdef scalar *w = x[1]
@@ -135,7 +117,7 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
         a, columns, rest = a + 2 * square, columns + 2 * square, rest + 2 * square
     transpose(size, size, x[0], a)
     exponent = out_of_scale(square, a)
-    multiply_by_power(square, -exponent, a)
+    scale_by_power(square, -exponent, a)
     if v is NULL:
         columns = NULL
     if geev_columns(size, a, rest if scalar is s or scalar is d else w, columns, rest + 2 * size):
@@ -144,7 +126,7 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
         unpack(size, rest, columns, w, v)
     elif v is not NULL:
         transpose(size, size, columns, v)
-    multiply_by_power(2 * size if scalar is s or scalar is d else size, exponent, w)
+    scale_by_power(2 * size if scalar is s or scalar is d else size, exponent, w)
     if inverse is not NULL:
         if scalar is s or scalar is c:
             invert(size, <c*> v, <c*> inverse, <c*> work)
@@ -187,7 +169,7 @@ cdef void take_along(Py_ssize_t n, cplx *v, cplx *part, cplx *x) noexcept nogil:
 
 cdef int settle(cplx *numerator, double small, int degenerate) noexcept nogil:
     """Zero for the quotient of a repeated pair, or the code of the option's answer."""
-    if degenerate != ZERO and not (fabs(real(numerator[0])) <= small and fabs(imag(numerator[0])) <= small):
+    if degenerate != ZERO and not is_rounding(numerator[0], small):
         return DEGENERATE_PAIR if degenerate == RAISE else NONFINITE
     numerator[0] = 0
     return 0

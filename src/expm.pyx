@@ -34,7 +34,7 @@ from numpy.linalg import LinAlgError
 
 from blas cimport (c, conj, d, eps, gemm, gemmt, get_real, heevd_columns, heevd_workspace, imag, real, s, scalar,
                    set_real, share_products, z)
-from dense cimport all_finite, conjugate, copy, fill, hermitian_lower, mirror, transpose
+from dense cimport all_finite, conjugate, copy, fill, hermitian_lower, mirror, scale_by_power, transpose
 from gufunc cimport NONFINITE, dtypes
 from pivoted cimport factor, pivots_valid, solve_factored
 
@@ -80,16 +80,6 @@ cdef inline void scale(Py_ssize_t size, double number, scalar *x) noexcept nogil
             (<float*> x)[i] *= <float> number
         else:
             (<double*> x)[i] *= number
-
-
-cdef inline void scale_by_power(Py_ssize_t size, int exponent, scalar *x) noexcept nogil:
-    """X := 2^exponent X, a power that need not be a number of the dtype."""
-    cdef Py_ssize_t i
-    for i in range(reals(size, x)):
-        if scalar is s or scalar is c:
-            (<float*> x)[i] = <float> ldexp((<float*> x)[i], exponent)
-        else:
-            (<double*> x)[i] = ldexp((<double*> x)[i], exponent)
 
 
 cdef inline void add_multiple(Py_ssize_t size, double number, scalar *x, scalar *y) noexcept nogil:

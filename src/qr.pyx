@@ -28,6 +28,7 @@ from numpy.linalg import LinAlgError
 
 from blas cimport (c, conj, d, eps, gemm, gemmt, geqrf_columns, imag, orgqr_columns, qr_workspace, real, s, scalar,
                    share_products, trmm, trsm, z)
+from degenerate cimport GAUGE
 from dense cimport copy_block, fill, has_nan, mirror, norm, transpose, upper_of_columns, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 
@@ -37,7 +38,6 @@ share_products(share)
 
 cdef enum:
     BASE = 48               # below it, a product of triangles is one trmm
-    GAUGE = 16
 
 cdef enum:
     ZERO_PIVOT = 1

@@ -63,7 +63,7 @@ def lstsq(a, b, l2_regularizer=None, *, on_error="raise", out=None):
     return kernels.lstsq(a, b, l2_regularizer, wanted=("x",), on_error=on_error, out=out)
 
 
-def lstsq_vjp(a, b, factor, rank, x, x_bar):
+def lstsq_vjp(a, b, factor, rank, x, x_bar, *, on_error="raise"):
     """Pull a cotangent of the solution back to the matrix, the right-hand sides and the regularizer.
 
     Parameters
@@ -80,6 +80,8 @@ def lstsq_vjp(a, b, factor, rank, x, x_bar):
         The solution.
     x_bar : array_like, shape (..., n, k) or, for a vector `x`, (..., n)
         Its cotangent. Batch axes broadcast.
+    on_error : {"raise", "nan"}, optional
+        Instead of raising, make the derivatives of the matrix in question NaN.
 
     Returns
     -------
@@ -124,10 +126,10 @@ def lstsq_vjp(a, b, factor, rank, x, x_bar):
     >>> np.round(b_bar, 12)                                     # the pseudo-inverse
     array([0.12, 0.16])
     """
-    return kernels.lstsq_vjp(a, b, factor, rank, x, x_bar)
+    return kernels.lstsq_vjp(a, b, factor, rank, x, x_bar, on_error=on_error)
 
 
-def lstsq_jvp(a, b, factor, rank, x, a_dot, b_dot, l2_regularizer_dot=None):
+def lstsq_jvp(a, b, factor, rank, x, a_dot, b_dot, l2_regularizer_dot=None, *, on_error="raise"):
     """Push tangents of the matrix, the right-hand sides and the regularizer forward to the solution.
 
     Parameters
@@ -142,6 +144,8 @@ def lstsq_jvp(a, b, factor, rank, x, a_dot, b_dot, l2_regularizer_dot=None):
     b_dot : array_like, shape (..., m, k) or (..., m), or None
     l2_regularizer_dot : array_like, shape (...), or None
         The tangents; None is zero.
+    on_error : {"raise", "nan"}, optional
+        Instead of raising, make the derivatives of the matrix in question NaN.
 
     Returns
     -------
@@ -178,7 +182,7 @@ def lstsq_jvp(a, b, factor, rank, x, a_dot, b_dot, l2_regularizer_dot=None):
     >>> np.allclose(x_dot, -x)
     True
     """
-    return kernels.lstsq_jvp(a, b, factor, rank, x, a_dot, b_dot, l2_regularizer_dot)
+    return kernels.lstsq_jvp(a, b, factor, rank, x, a_dot, b_dot, l2_regularizer_dot, on_error=on_error)
 
 
 def _parts(xp, a, l2_regularizer, b):

@@ -13,6 +13,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from scipy.linalg.cython_blas cimport (
+    sasum, dasum, scasum, dzasum,
     sgemm, dgemm, cgemm, zgemm, ssymm, dsymm, chemm, zhemm, ssyr2k, dsyr2k, cher2k, zher2k,
     strmm, dtrmm, ctrmm, ztrmm, strsm, dtrsm, ctrsm, ztrsm, strsv, dtrsv, ctrsv, ztrsv)
 from scipy.linalg.cython_lapack cimport (
@@ -86,6 +87,21 @@ cdef inline char other(char uplo) noexcept nogil:
 
 cdef inline int ld_(Py_ssize_t ld) noexcept nogil:
     return <int> ld if ld > 0 else 1
+
+
+# level 1
+
+cdef inline double asum(Py_ssize_t size, scalar *x) noexcept nogil:
+    """The sum of |re x_i| + |im x_i|."""
+    cdef int size_ = <int> size, one = 1
+    if scalar is s:
+        return sasum(&size_, x, &one)
+    elif scalar is d:
+        return dasum(&size_, x, &one)
+    elif scalar is c:
+        return scasum(&size_, x, &one)
+    else:
+        return dzasum(&size_, x, &one)
 
 
 # level 3
@@ -429,22 +445,6 @@ cdef inline void trsm(char side, char uplo, char trans, char diag, Py_ssize_t m,
     p.alpha, p.a, p.b, p.substitute = &alpha, a, <char*> b, substitute
     p.pieces = min(pieces_of(work), n if side == c'L' else m)
     matkern_share(p.pieces, solve_pieces, &p)
-
-
-cdef inline void trtri_upper(Py_ssize_t n, scalar *a, Py_ssize_t lda) noexcept nogil:
-    """The upper triangle of A := its inverse, by halves; what is below stays as it is."""
-    cdef scalar inverse[LEAF * LEAF]
-    cdef Py_ssize_t i, j, half = n // 2
-    if n <= LEAF:
-        invert_triangle(c'U', c'N', n, a, lda, inverse)
-        for i in range(n):
-            for j in range(i, n):
-                a[i * lda + j] = inverse[i * n + j]
-        return
-    trsm(c'L', c'U', c'N', c'N', half, n - half, -1, a, lda, a + half, lda)
-    trsm(c'R', c'U', c'N', c'N', half, n - half, 1, a + half * lda + half, lda, a + half, lda)
-    trtri_upper(half, a, lda)
-    trtri_upper(n - half, a + half * lda + half, lda)
 
 
 # Below this size a triangular product is one whole gemm into a scratch, of which a triangle is kept.

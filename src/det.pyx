@@ -14,7 +14,7 @@ a singular matrix has, too. With u the last pivot and U11, U12 what is above and
 
 divides by no last pivot, and adj(A) = d u U^-1 L^-1 P^T with d the product of the other ones and of P's sign. It is
 as good as the factors are well conditioned, but for the scale of U's rows: G. W. Stewart, On the adjugate matrix,
-Linear Algebra Appl. 283 (1998). Where their condition is above WORTH, as the pivots hide a small singular value, or
+Linear Algebra Appl. 283 (1998). Where their condition is above WORTH n, as the pivots hide a small singular value, or
 where an earlier pivot is zero, the singular values A = W diag(s) V^H are taken:
 
     adj(A)^H = conj(det(W) det(V^H)) W diag(prod of the other s_j) V^H
@@ -22,21 +22,21 @@ where an earlier pivot is zero, the singular values A = W diag(s) V^H are taken:
 Either way the error is c n eps s_1 / s_(n-1) of the norm, and no matrix is taken for singular.
 """
 
-from libc.math cimport NAN, fabs, frexp, isnan, ldexp, log
+from libc.math cimport fabs, frexp, isnan, ldexp, log
 from numpy.linalg import LinAlgError
 
-from blas cimport (c, conj, d, gemm, gesdd, gesdd_workspace, get_real, imag, real, s, scalar, set_real, share_products,
-                   trmm, trsm, trtri_upper, z)
-from dense cimport all_finite, conjugate, copy_triangle, fill, has_nan, permute_rows, transpose, zero_on_diagonal
+from blas cimport (asum, c, conj, d, gemm, gesdd, gesdd_workspace, get_real, imag, real, s, scalar, set_real,
+                   share_products, trmm, trsv, z)
+from dense cimport all_finite, copy_triangle, fill, has_nan, permute_rows, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
-from pivoted cimport factor, pivots_valid
+from pivoted cimport factor, invert_factored, invert_workspace, pivots_valid
 
 from matkern.kernels.gufunc import Kernel, share
 
 share_products(share)
 
 cdef enum:
-    WORTH = 1000
+    WORTH = 200
 
 cdef enum:
     SINGULAR = 1
@@ -106,71 +106,53 @@ cdef inline double modulus(scalar x) noexcept nogil:
     return fabs(real(x)) + fabs(imag(x))
 
 
-cdef double condition(Py_ssize_t rows, Py_ssize_t n, scalar *u, scalar *w) noexcept nogil:
-    """That of the leading triangle of U, whose inverse is W, with rows scaled to a diagonal of 1; infinity norm."""
-    cdef Py_ssize_t i, j
-    cdef double row, inverse_row, largest = 1, largest_inverse = 1
-    for i in range(rows):
-        row = inverse_row = 0
-        for j in range(i, rows):
-            row += modulus(u[i * n + j])
-            inverse_row += modulus(w[i * n + j]) * modulus(u[j * n + j])
-        row /= modulus(u[i * n + i])
-        if not (row <= largest):
-            largest = row
-        if not (inverse_row <= largest_inverse):
-            largest_inverse = inverse_row
-    return largest * largest_inverse
+cdef inline double larger(double x, double y) noexcept nogil:
+    """The larger one, NaN if either is."""
+    return x if x > y or isnan(x) else y
 
 
-cdef double largest_of(Py_ssize_t size, scalar *a) noexcept nogil:
+cdef double condition(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *x) noexcept nogil:
+    """The larger of those of L's leading triangle of m rows and of U's with rows scaled to a diagonal of 1.
+
+    In the infinity norm; an inverse's is estimated by its product with entries of modulus around 1 and random signs,
+    and L's taken for m. Not finite for overflow.
+    """
     cdef Py_ssize_t i
-    cdef double largest = 0
-    for i in range(size):
-        largest = max(largest, modulus(a[i]))
-    return largest
+    cdef double row = 0, lower = 0, upper = 0, entry
+    cdef unsigned int state = 1
+    for i in range(m):
+        row = larger(row, asum(m - i, lu + i * n + i) / modulus(lu[i * n + i]))
+        state = 1664525 * state + 1013904223                # Numerical Recipes' generator
+        entry = 0.5 + (state >> 8 & 0xffff) / 65536.0
+        x[i] = <scalar> (entry if state >> 31 else -entry)
+        x[m + i] = x[i] * lu[i * n + i]
+    trsv(c'L', c'N', c'U', m, lu, n, x)
+    trsv(c'U', c'N', c'N', m, lu, n, x + m)
+    for i in range(m):
+        lower = larger(lower, modulus(x[i]))
+        upper = larger(upper, modulus(x[m + i]))
+    return larger(m * lower, row * upper)
 
 
-cdef double adjugate_of_factor(Py_ssize_t n, scalar *lu, int *piv, scalar *g, scalar *w, Scaled *last) noexcept nogil:
-    """G := conj(u') A^-H for the last pivot u = u' 2^exponent, by the identity above; returns a condition, or NaN."""
-    cdef Py_ssize_t i, j, m = n - 1
-    cdef scalar *u = lu + m * n + m
-    cdef scalar pivot
-    cdef double k, before
-    last[0] = scaled(as_number(u[0]))
-    pivot = as_scalar(lu, last[0].value)
-    copy_triangle(c'U', False, n, lu, w)
-    trtri_upper(m, w, n)
-    k = condition(m, n, lu, w)
-    gemm(c'N', c'N', m, 1, m, -1, w, n, lu + m, n, 0, w + m, n)
-    w[m * n + m] = 1
-    for i in range(n):
-        for j in range(i, m):
-            w[i * n + j] = w[i * n + j] * pivot
-        w[i * n + m] = as_scalar(lu, ldexp(real(w[i * n + m]), <int> -last[0].exponent)
-                                 + 1j * ldexp(imag(w[i * n + m]), <int> -last[0].exponent))
-    before = largest_of(n * n, w)
-    transpose(n, n, w, g)
-    conjugate(n * n, g)
-    trsm(c'L', c'L', c'C', c'U', n, n, 1, lu, n, g, n)
+cdef Scaled adjugate_of_factor(Py_ssize_t n, scalar *lu, int *piv, scalar *g, scalar *work) noexcept nogil:
+    """G := conj(u') A^-H for the last pivot u = u' 2^exponent, by the identity above; returns u."""
+    cdef Scaled last = scaled(as_number(lu[n * n - 1]))
+    g[n * n - 1] = <scalar> ldexp(1, <int> -last.exponent)
+    invert_factored(c'C', n, 1, as_scalar(lu, last.value.conjugate()), lu, g, n, work)
     permute_rows(n, n, piv, True, g)
-    if not all_finite(c'A', n, n, g):
-        return NAN
-    return k * max(1.0, largest_of(n * n, g) / before)              # how much L^-H lets grow
+    return last
 
 
 cdef void multiply(Py_ssize_t size, Scaled scale, scalar *g) noexcept nogil:
-    """G := scale G, with one rounding where the factor's exponent is moderate."""
+    """G := scale G, by powers of two none of which over- or underflows where the result does not."""
     cdef Py_ssize_t i
-    cdef Scaled x
-    cdef number f = plain(scale)
-    if -900 < scale.exponent < 900:
-        for i in range(size):
-            g[i] = as_scalar(g, as_number(g[i]) * f)
-        return
+    cdef int exponent = <int> max(<Py_ssize_t> -3000, min(scale.exponent, <Py_ssize_t> 3000))
+    cdef double third = ldexp(1, exponent // 3), rest = ldexp(1, exponent - 2 * (exponent // 3))
     for i in range(size):
-        x = scaled(as_number(g[i]))
-        g[i] = as_scalar(g, plain(times(x, scale)))
+        if scalar is s or scalar is d:
+            g[i] = <scalar> (g[i] * scale.value.real * third * third * rest)
+        else:
+            g[i] = <scalar> (g[i] * scale.value * third * third * rest)
 
 
 cdef number phase_of_unitary(Py_ssize_t n, scalar *q, scalar *lu, int *piv, scalar *work) noexcept nogil:
@@ -215,19 +197,21 @@ cdef int adjugate_by_svd(Py_ssize_t n, scalar *lu, int *piv, Scaled scale, scala
 
 cdef int adjugate(Py_ssize_t n, scalar *lu, int *piv, number scale, scalar *g, scalar *work) noexcept nogil:
     """G := scale adj(A)^H."""
-    cdef Scaled last, total
+    cdef Scaled total, last
     if not pivots_valid(n, n, piv):
         return BAD_PIVOTS
     if has_nan(c'A', n, n, lu):
         return NONFINITE
-    if not adjugate_of_factor(n, lu, piv, g, work, &last) <= WORTH:
-        return adjugate_by_svd(n, lu, piv, scaled(scale), g, work)
-    total = product(n - 1, n, lu, piv)
-    total.value = total.value.conjugate()
-    total = times(total, scaled(scale))
-    total.exponent += last.exponent
-    multiply(n * n, total, g)
-    return 0
+    if condition(n - 1, n, lu, work) <= WORTH * n:
+        last = adjugate_of_factor(n, lu, piv, g, work)
+        if all_finite(c'A', n, n, g):
+            total = product(n - 1, n, lu, piv)
+            total.value = total.value.conjugate()
+            total = times(total, scaled(scale))
+            total.exponent += last.exponent
+            multiply(n * n, total, g)
+            return 0
+    return adjugate_by_svd(n, lu, piv, scaled(scale), g, work)
 
 
 cdef int det_forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
@@ -292,14 +276,14 @@ cdef int slogdet_forward(scalar **x, const Py_ssize_t *n, const int *option, sca
 
 cdef int inverse_adjoint(Py_ssize_t n, scalar *lu, int *piv, number scale, scalar *g, scalar *work) noexcept nogil:
     """G := scale A^-H."""
-    cdef Scaled last
     if not pivots_valid(n, n, piv):
         return BAD_PIVOTS
     if zero_on_diagonal(n, n, lu):
         return NONFINITE if has_nan(c'A', n, n, lu) else SINGULAR
-    if isnan(adjugate_of_factor(n, lu, piv, g, work, &last)):
+    invert_factored(c'C', n, 0, as_scalar(lu, scale), lu, g, n, work)
+    permute_rows(n, n, piv, True, g)
+    if not all_finite(c'A', n, n, g):
         return NONFINITE                                    # A^-1 overflows
-    multiply(n * n, scaled(scale / last.value.conjugate()), g)
     return 0
 
 
@@ -343,13 +327,16 @@ cdef Py_ssize_t forward_workspace(const Py_ssize_t *n, const int *option) noexce
 
 
 cdef Py_ssize_t adjugate_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
-    """Room for one more matrix than the singular values take, whose workspace holds two later on."""
+    """Room for one more matrix than the inverse takes or the singular values, whose workspace holds two later on."""
     cdef Py_ssize_t size = gesdd_workspace(n[0], n[0])
-    return -1 if size < 0 else max(size, 2 * n[0] * n[0] + n[0]) + 4 * n[0] * n[0] + n[0]
+    if size < 0:
+        return -1
+    size = max(size, 2 * n[0] * n[0] + n[0]) + 3 * n[0] * n[0] + n[0]
+    return n[0] * n[0] + max(size, invert_workspace(n[0]))
 
 
 cdef Py_ssize_t inverse_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
-    return 2 * n[0] * n[0]
+    return n[0] * n[0] + invert_workspace(n[0])
 
 
 FAILURES = {

@@ -24,6 +24,19 @@ def test_formula(rng, sample, n, dtype):
         assert_near(bar, next(want))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [15, 16, 17, 130, 513, 650])
+def test_determinants_at_every_size_of_block(rng, n, dtype):
+    """det(A)'s gradient is conj(det(A)) A^-H, and log|det(A)|'s is A^-H."""
+    a = (normal(rng, (n, n), dtype) / np.sqrt(n) + np.eye(n) * 3).astype(dtype)
+    a /= np.exp(np.linalg.slogdet(a)[1] / n).astype(dtype)  # a determinant of about 1
+    want = np.linalg.inv(a).conj().T
+    d, pull = mk.vjp("det", a)
+    assert_near(pull(np.ones((), dtype))[0], np.conj(d) * want)
+    (sign, logabsdet), pull = mk.vjp("slogdet", a)
+    assert_near(pull((None, np.ones((), logabsdet.dtype)))[0], want)
+
+
 @pytest.mark.parametrize("sample", SAMPLES, ids=str)
 def test_stacked_cotangents(rng, sample):
     """Extra leading axes are so many pullbacks, to the bit."""

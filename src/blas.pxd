@@ -686,6 +686,8 @@ cdef inline int geev_columns(Py_ssize_t n, scalar *a, scalar *w, scalar *v, scal
     else:
         zgeev(&left, &right, &n_, a, &ld, w, NULL, &one, v, &ldv, work, &lwork, <double*> rwork, &info)
     return info
+
+
 cdef inline Py_ssize_t qr_workspace(Py_ssize_t n) noexcept nogil:
     """Elements for geqrf and orgqr of n columns and ormqr of as many right-hand sides, in blocks of 32; -1 if too many.
 

@@ -4,7 +4,7 @@
 What crosses the diagonal goes in tiles of 16 x 16, for the cache's sake.
 """
 
-from libc.math cimport fabs, isfinite, isnan, ldexp, sqrt
+from libc.math cimport NAN, fabs, isfinite, isinf, isnan, ldexp, sqrt
 from libc.string cimport memcpy
 
 from blas cimport c, conj, imag, real, s, scalar, z
@@ -189,14 +189,15 @@ cdef inline double norm(Py_ssize_t size, scalar *a) noexcept nogil:
         total += re * re + im * im
     if 1e-250 < total < 1e300:                              # what underflows then is rounding of the rest
         return sqrt(total)
-    total = 0
     for i in range(size):
-        re = fabs(real(a[i])) + fabs(imag(a[i]))
-        if not isfinite(re):
-            return re
-        largest = max(largest, re)
-    if largest == 0:
-        return 0
+        re = fabs(real(a[i]))
+        im = fabs(imag(a[i]))
+        if isnan(re) or isnan(im):
+            return NAN
+        largest = max(largest, max(re, im))
+    if largest == 0 or isinf(largest):
+        return largest
+    total = 0
     for i in range(size):
         re = real(a[i]) / largest
         im = imag(a[i]) / largest

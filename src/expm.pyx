@@ -26,27 +26,22 @@ A Hermitian matrix is A = Q diag(w) Q^H, read from its lower triangle, and
 
 (o is the product entry by entry), Yu. L. Daleckii and S. G. Krein's theorem: N. J. Higham, Functions of Matrices
 (2008), theorem 3.11. For w_i > w_j, F_ij = e^w_i (1 - e^(w_j - w_i)) / (w_i - w_j), which `expm1` makes right to
-rounding however close the two are. L maps the Hermitian part alone.
+rounding however close the two are. L is its own adjoint there, and maps the Hermitian part alone.
 """
 
-from libc.math cimport cos, exp, expm1, fabs, floor, frexp, fmin, isfinite, ldexp, log2, pow, sin, sqrt
+from libc.limits cimport INT_MAX
+from libc.math cimport cos, exp, expm1, fabs, floor, fmin, frexp, isfinite, ldexp, log2, pow, sin, sqrt
 from numpy.linalg import LinAlgError
 
-from blas cimport (c, conj, d, eps, gemm, gemmt, get_real, heevd_columns, heevd_workspace, imag, real, s, scalar,
-                   set_real, share_products, z)
+from blas cimport (
+    c, conj, d, eps, gemm, gemmt, get_real, heevd_columns, heevd_workspace, imag, real, s, scalar, share_products, z)
 from dense cimport all_finite, conjugate, copy, fill, hermitian_lower, mirror, scale_by_power, transpose
 from gufunc cimport NONFINITE, dtypes
 from pivoted cimport factor, pivots_valid, solve_factored
 
-from libc.limits cimport INT_MAX
-
 from matkern.kernels.gufunc import Kernel, share
 
 share_products(share)
-
-cdef enum:                  # values of the option
-    GEN
-    HER
 
 cdef enum:
     NO_CONVERGENCE = 1
@@ -338,56 +333,11 @@ cdef void frechet(char op, Plan *plan, Py_ssize_t n, scalar *a, scalar **p, scal
     copy(square, u, out)
 
 
-# Hermitian matrices
-
-cdef int forward_hermitian(Py_ssize_t n, scalar *a, scalar *x, scalar *w, scalar *q, scalar *work) noexcept nogil:
-    cdef Py_ssize_t i, j
-    cdef double root
-    if not all_finite(c'L', n, n, a):
-        return NONFINITE
-    copy(n * n, a, work)
-    # by columns this is conj A, with conjugate eigenvectors, each in a row of ours
-    if heevd_columns(c'V', c'U', n, work, w, work + n * n) > 0:
-        return NO_CONVERGENCE
-    transpose(n, n, work, q)
-    conjugate(n * n, q)
-    for j in range(n):
-        root = exp(get_real(w, j))
-        for i in range(n):
-            work[i * n + j] = q[i * n + j] * <scalar> root
-    fill(n * n, 0, x)
-    gemmt(c'L', False, c'N', c'C', n, n, 1, work, n, q, n, x, n)
-    mirror(n, x)
-    return 0
-
-
-cdef void daleckii_krein(Py_ssize_t n, scalar *w, scalar *q, scalar *e, scalar *out, scalar *work) noexcept nogil:
-    """out := L(A, E), of the Hermitian part of E."""
-    cdef Py_ssize_t i, j
-    cdef double size, gap
-    hermitian_lower(0, n, e, out)
-    mirror(n, out)
-    product(c'N', c'N', n, out, q, work)
-    product(c'C', c'N', n, q, work, out)
-    for i in range(n):                          # w ascends
-        size = exp(get_real(w, i))
-        for j in range(i):
-            gap = get_real(w, i) - get_real(w, j)
-            out[i * n + j] = out[i * n + j] * <scalar> (size if gap == 0 else size * (-expm1(-gap) / gap))
-        out[i * n + i] = out[i * n + i] * <scalar> size
-    mirror(n, out)
-    product(c'N', c'N', n, q, out, work)
-    fill(n * n, 0, out)
-    gemmt(c'L', False, c'N', c'C', n, n, 1, work, n, q, n, out, n)
-    mirror(n, out)
-
-
-# the three kernels
+# the kernels
 
 cdef int forward(scalar **x, const Py_ssize_t *size, const int *option, scalar *work) noexcept nogil:
-    cdef Py_ssize_t i, n = size[0], square = size[0] * size[0]
+    cdef Py_ssize_t n = size[0], square = size[0] * size[0]
     cdef scalar *kept[6]                        # the powers, W, the factor and the first of the squares
-    cdef scalar *w = x[10]
     cdef int *piv = <int*> x[8]
     cdef int *code = <int*> x[9]
     cdef double *sums = <double*> work
@@ -406,9 +356,6 @@ cdef int forward(scalar **x, const Py_ssize_t *size, const int *option, scalar *
     if piv is NULL:
         piv = <int*> work
         work += n
-    if w is NULL:
-        w = work
-        work += n
     for k in range(6):
         kept[k] = x[2 + k]
         if kept[k] is NULL:
@@ -416,14 +363,6 @@ cdef int forward(scalar **x, const Py_ssize_t *size, const int *option, scalar *
             work += square
     odd, lu, root = kept[3], kept[4], kept[5]
     b, u, t = work, work + square, work + 2 * square
-    if option[0] == HER:
-        for k in range(6):
-            fill(square, 0, kept[k])
-        for i in range(n):
-            piv[i] = 0
-        return forward_hermitian(n, x[0], x[1], w, lu, work)
-    for i in range(n):
-        set_real(w, i, 0)
     reduce(n, x[0], 0, b)
     norm = one_norm(n, b, sums)
     if not isfinite(norm):
@@ -459,51 +398,128 @@ cdef int forward(scalar **x, const Py_ssize_t *size, const int *option, scalar *
     return 0
 
 
-cdef int derivative(char op, scalar **x, Py_ssize_t n, int assume, scalar *work) noexcept nogil:
+cdef int derivative(char op, scalar **x, Py_ssize_t n, scalar *work) noexcept nogil:
     """The last of the operands := L(op(A), the one before it)."""
     cdef int *piv = <int*> x[7]
     cdef Plan plan
-    if assume == HER:
-        daleckii_krein(n, x[9], x[5], x[10], x[11], work)
-    elif n and not (planned((<int*> x[8])[0], &plan) and pivots_valid(n, n, piv)):
+    if n == 0:
+        return 0
+    if not (planned((<int*> x[8])[0], &plan) and pivots_valid(n, n, piv)):
         return NONFINITE                        # as the forward pass was
-    elif n:
-        frechet(op, &plan, n, x[0], x + 1, x[4], x[5], piv, x[6], x[10], x[11], work)
+    frechet(op, &plan, n, x[0], x + 1, x[4], x[5], piv, x[6], x[9], x[10], work)
     return 0
 
 
 cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
-    return derivative(c'C', x, n[0], option[0], work)
+    return derivative(c'C', x, n[0], work)
 
 
 cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
-    return derivative(c'N', x, n[0], option[0], work)
+    return derivative(c'N', x, n[0], work)
 
 
 cdef Py_ssize_t forward_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
-    """Of a Hermitian matrix with LAPACK's workspace, whose size LAPACK takes as a 32-bit integer."""
-    cdef Py_ssize_t size = heevd_workspace(n[0]) if option[0] == HER else 2 * n[0] * n[0]
-    return -1 if option[0] == HER and size > INT_MAX else size + 7 * n[0] * n[0] + 6 * n[0]
+    return 9 * n[0] * n[0] + 5 * n[0]
 
 
 cdef Py_ssize_t derivative_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
-    return (1 if option[0] == HER else 8) * n[0] * n[0]
+    return 8 * n[0] * n[0]
 
 
-OPTIONS = {"assume_a": ("gen", "her")}
-KEPT = ("b2(n,n), b4(n,n), b6(n,n), odd(n,n), factor(n,n), root(n,n), piv:int(n), plan:int(), eigenvalues:real(n)")
+# Hermitian matrices
+
+cdef int forward_hermitian(scalar **x, const Py_ssize_t *size, const int *option, scalar *work) noexcept nogil:
+    cdef Py_ssize_t i, j, n = size[0], square = size[0] * size[0]
+    cdef scalar *w = x[2]
+    cdef scalar *q = x[3]
+    cdef scalar root
+    if w is NULL:
+        w = work
+        work += n
+    if q is NULL:
+        q = work
+        work += square
+    if not all_finite(c'L', n, n, <scalar*> x[0]):
+        return NONFINITE
+    copy(square, x[0], work)
+    # by columns this is conj A, with conjugate eigenvectors, each in a row of ours
+    if heevd_columns(c'V', c'U', n, work, w, work + square) > 0:
+        return NO_CONVERGENCE
+    transpose(n, n, work, q)
+    conjugate(square, q)
+    for j in range(n):
+        root = <scalar> exp(get_real(w, j))
+        for i in range(n):
+            work[i * n + j] = q[i * n + j] * root
+    fill(square, 0, x[1])
+    gemmt(c'L', False, c'N', c'C', n, n, 1, work, n, q, n, x[1], n)
+    mirror(n, x[1])
+    return 0
+
+
+cdef int derivative_hermitian(scalar **x, const Py_ssize_t *size, const int *option, scalar *work) noexcept nogil:
+    """The pullback and the pushforward: L(A, .) is its own adjoint."""
+    cdef Py_ssize_t i, j, n = size[0], square = size[0] * size[0]
+    cdef scalar *w = x[0]
+    cdef scalar *q = x[1]
+    cdef scalar *out = x[3]
+    cdef double root, gap
+    hermitian_lower(0, n, <scalar*> x[2], out)
+    mirror(n, out)
+    gemm(c'N', c'N', n, n, n, 1, out, n, q, n, 0, work, n)
+    gemm(c'C', c'N', n, n, n, 1, q, n, work, n, 0, out, n)
+    for i in range(n):                          # w ascends
+        root = exp(get_real(w, i))
+        for j in range(i):
+            gap = get_real(w, i) - get_real(w, j)
+            out[i * n + j] = out[i * n + j] * <scalar> (root if gap == 0 else root * (-expm1(-gap) / gap))
+        out[i * n + i] = out[i * n + i] * <scalar> root
+    mirror(n, out)
+    gemm(c'N', c'N', n, n, n, 1, q, n, out, n, 0, work, n)
+    fill(square, 0, out)
+    gemmt(c'L', False, c'N', c'C', n, n, 1, work, n, q, n, out, n)
+    mirror(n, out)
+    return 0
+
+
+cdef Py_ssize_t hermitian_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
+    """Of matrices with LAPACK's workspace, whose size LAPACK takes as a 32-bit integer."""
+    cdef Py_ssize_t size = heevd_workspace(n[0])
+    return -1 if size > INT_MAX else size + 2 * n[0] * n[0] + n[0]
+
+
+cdef Py_ssize_t one_matrix(const Py_ssize_t *n, const int *option) noexcept nogil:
+    return n[0] * n[0]
+
+
+KEPT = "b2(n,n), b4(n,n), b6(n,n), odd(n,n), factor(n,n), root(n,n), piv:int(n), plan:int()"
 
 expm = Kernel(
-    "expm", f"a(n,n) -> x(n,n), {KEPT}",
-    dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace, OPTIONS,
-    {NO_CONVERGENCE: (LinAlgError, "has eigenvalues that did not converge")},
-    optional=("b2", "b4", "b6", "odd", "factor", "root", "piv", "plan", "eigenvalues"))
+    "expm", f"a(n,n) -> x(n,n), {KEPT}", dtypes(forward[s], forward[d], forward[c], forward[z]),
+    <size_t> forward_workspace, optional=("b2", "b4", "b6", "odd", "factor", "root", "piv", "plan"))
 expm_vjp = Kernel(
-    "expm_vjp", f"a(n,n), {KEPT}, x_bar(n,n) -> a_bar(n,n)",
-    dtypes(vjp[s], vjp[d], vjp[c], vjp[z]), <size_t> derivative_workspace, OPTIONS)
+    "expm_vjp", f"a(n,n), {KEPT}, x_bar(n,n) -> a_bar(n,n)", dtypes(vjp[s], vjp[d], vjp[c], vjp[z]),
+    <size_t> derivative_workspace)
 expm_jvp = Kernel(
-    "expm_jvp", f"a(n,n), {KEPT}, a_dot(n,n) -> x_dot(n,n)",
-    dtypes(jvp[s], jvp[d], jvp[c], jvp[z]), <size_t> derivative_workspace, OPTIONS)
+    "expm_jvp", f"a(n,n), {KEPT}, a_dot(n,n) -> x_dot(n,n)", dtypes(jvp[s], jvp[d], jvp[c], jvp[z]),
+    <size_t> derivative_workspace)
 
-for kernel in (expm, expm_vjp, expm_jvp):
+KEPT_HERMITIAN = "eigenvalues:real(n), eigenvectors(n,n)"
+
+expm_hermitian = Kernel(
+    "expm_hermitian", f"a(n,n) -> x(n,n), {KEPT_HERMITIAN}",
+    dtypes(forward_hermitian[s], forward_hermitian[d], forward_hermitian[c], forward_hermitian[z]),
+    <size_t> hermitian_workspace,
+    failures={NO_CONVERGENCE: (LinAlgError, "has eigenvalues that did not converge")},
+    optional=("eigenvalues", "eigenvectors"))
+expm_hermitian_vjp = Kernel(
+    "expm_hermitian_vjp", f"{KEPT_HERMITIAN}, x_bar(n,n) -> a_bar(n,n)",
+    dtypes(derivative_hermitian[s], derivative_hermitian[d], derivative_hermitian[c], derivative_hermitian[z]),
+    <size_t> one_matrix)
+expm_hermitian_jvp = Kernel(
+    "expm_hermitian_jvp", f"{KEPT_HERMITIAN}, a_dot(n,n) -> x_dot(n,n)",
+    dtypes(derivative_hermitian[s], derivative_hermitian[d], derivative_hermitian[c], derivative_hermitian[z]),
+    <size_t> one_matrix)
+
+for kernel in (expm, expm_vjp, expm_jvp, expm_hermitian, expm_hermitian_vjp, expm_hermitian_jvp):
     globals().update(kernel.gufuncs())

@@ -54,6 +54,17 @@ cdef inline double modulus(scalar x) noexcept nogil:
         return hypot(x.real, x.imag)
 
 
+cdef inline scalar quotient(scalar x, double size) noexcept nogil:
+    """x / size, where 1 / size may overflow and size be no number of the precision."""
+    cdef scalar y
+    if scalar is s or scalar is d:
+        return <scalar> (x / size)
+    else:
+        y.real = x.real / size
+        y.imag = x.imag / size
+        return y
+
+
 cdef inline scalar direction(scalar x, double size) noexcept nogil:
     """size x / |x|, and zero for zero."""
     if scalar is s or scalar is d:
@@ -61,7 +72,7 @@ cdef inline scalar direction(scalar x, double size) noexcept nogil:
     else:
         if x == 0:
             return x
-        return <scalar> (size / modulus(x)) * x
+        return <scalar> size * quotient(x, modulus(x))
 
 
 cdef double p_norm(Py_ssize_t size, scalar *x, double p) noexcept nogil:
@@ -103,7 +114,7 @@ cdef void p_dual(Py_ssize_t size, scalar *x, double p, double norm, scalar *dual
         elif p == 1:
             dual[i] = direction(x[i], 1)
         elif p == 2:
-            dual[i] = x[i] / <scalar> norm
+            dual[i] = quotient(x[i], norm)
         else:
             dual[i] = direction(x[i], pow(modulus(x[i]) / norm, p - 1))
 
@@ -174,12 +185,20 @@ cdef int values_norm(int kind, Py_ssize_t m, Py_ssize_t n, scalar *x, scalar *ou
     return 0
 
 
+cdef double of_nothing(int kind, Py_ssize_t m, Py_ssize_t n, double p) noexcept nogil:
+    """The norm of an empty matrix: the smallest of no numbers is infinite, the largest and the sum are zero."""
+    if (kind == ENTRIES and p < 0 or kind == SMALLEST_COLUMN and n == 0 or kind == SMALLEST_ROW and m == 0
+            or kind == SMALLEST_VALUE):
+        return INFINITY
+    return 0
+
+
 cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
     cdef Py_ssize_t size = n[0] * n[1]
     cdef double p = get_real(<scalar*> x[1], 0), norm
     cdef scalar *dual = x[3]
     if size == 0:
-        set_real(<scalar*> x[2], 0, INFINITY if option[0] == ENTRIES and p < 0 else 0)
+        set_real(<scalar*> x[2], 0, of_nothing(option[0], n[0], n[1], p))
         return 0
     if option[0] == NUCLEAR or option[0] >= LARGEST_VALUE:
         if not all_finite(c'A', n[0], n[1], <scalar*> x[0]):            # LAPACK may hang

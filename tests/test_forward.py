@@ -316,6 +316,9 @@ def test_numbers_of_empty_matrices():
     np.testing.assert_array_equal(mk.slogdet(empty).logabsdet, [0, 0])
     np.testing.assert_array_equal(mk.matmul(np.zeros((2, 0)), np.zeros((0, 3))), np.zeros((2, 3)))
     np.testing.assert_array_equal(mk.norm(np.zeros((2, 0)), axis=1), [0, 0])
+    for order, of_2x0, of_0x2 in ((1, 0, 0), (-1, np.inf, 0), (np.inf, 0, 0), (-np.inf, 0, np.inf), (2, 0, 0)):
+        assert (mk.norm(np.zeros((2, 0)), order), mk.norm(np.zeros((0, 2)), order)) == (of_2x0, of_0x2)
+    assert mk.norm(np.zeros((2, 0)), -2) == np.inf
     assert mk.inv(empty).shape == (2, 0, 0)
 
 
@@ -324,6 +327,12 @@ def test_norms_neither_overflow_nor_underflow(scale):
     x = np.array([3.0, -4.0]) * scale
     for order, want in ((None, 5), (3, 91 ** (1 / 3)), (-3, (1 / 27 + 1 / 64) ** (-1 / 3)), (0.5, (3**0.5 + 2) ** 2)):
         np.testing.assert_allclose(mk.norm(x, order), want * scale, rtol=1e-15)
+
+
+def test_norms_of_what_is_not_finite_or_nearly_so():
+    assert np.isnan(mk.norm([np.inf, np.nan], on_error="nan"))
+    assert mk.norm([np.inf, 1.0]) == np.inf
+    np.testing.assert_allclose(mk.norm([1e308 + 1e308j]), np.sqrt(2) * 1e308, rtol=1e-15)
 
 
 def test_a_determinant_is_scaled_on_its_way():

@@ -79,9 +79,10 @@ def det_vjp(lu, piv, det_bar, *, on_error="raise"):
     -----
     A_bar = det_bar adj(A)^H [1]_, section 2.2.4, with the adjugate adj(A) = det(A) A^-1, which singular matrices have,
     too: it has rank 1 for matrices of rank n - 1, and is zero below. It comes from the factors of A without a division
-    by the last pivot, or, where they are ill-conditioned (above 1000, rows of U scaled), from the singular values of
-    their product [2]_. Nothing decides whether a matrix is singular; the error is at most 10 n eps s_1 / s_(n-1) of
-    the norm of adj(A).
+    by the last pivot, or, where they are ill-conditioned (above 200 n, rows of U scaled), from the singular values of
+    their product [2]_. Nothing decides whether a matrix is singular; where pivoting lets no entry grow, the error is
+    at most 10 n eps s_1 / s_(n-1) of the norm of adj(A). Second derivatives are those of det(A) A^-H: they need an
+    invertible matrix.
 
     References
     ----------
@@ -92,10 +93,10 @@ def det_vjp(lu, piv, det_bar, *, on_error="raise"):
     Examples
     --------
     >>> import numpy as np, matkern as mk
-    >>> lu, piv = mk.lu_factor(np.diag([3.0, 0.0]))
+    >>> lu, piv = mk.lu_factor(np.array([[1.0, 2.0], [2.0, 4.0]]))          # singular
     >>> mk.det_vjp(lu, piv, np.array(1.0))
-    array([[0., 0.],
-           [0., 3.]])
+    array([[ 4., -2.],
+           [-2.,  1.]])
     """
     return kernels.det_vjp(lu, piv, det_bar, on_error=on_error)
 

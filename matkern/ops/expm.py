@@ -1,7 +1,10 @@
 """The exponential of a matrix."""
 
+from functools import partial
+
 import numpy as np
 
+from ..calls import jvp, vjp
 from ..jacobians import jacobian, memory
 from ..kernels import expm as kernels
 from ..op import Op
@@ -61,7 +64,7 @@ def expm(a, *, assume_a="gen", on_error="raise", out=None):
     array([[-1.,  0.],
            [ 0., -1.]])
     """
-    return kernels.expm(a, wanted=("x",), assume_a=assume_a, on_error=on_error, out=out)
+    return OP.variant({"assume_a": assume_a})[0].forward(a, wanted=("x",), on_error=on_error, out=out)
 
 
 def expm_vjp(a, x_bar, *, assume_a="gen"):
@@ -110,8 +113,7 @@ def expm_vjp(a, x_bar, *, assume_a="gen"):
     array([[1., 2.],
            [3., 4.]])
     """
-    _, *kept = kernels.expm(a, assume_a=assume_a)
-    return kernels.expm_vjp(a, *kept, x_bar, assume_a=assume_a)
+    return vjp("expm", a, assume_a=assume_a)[1](x_bar)[0]
 
 
 def expm_jvp(a, a_dot, *, assume_a="gen"):
@@ -156,8 +158,7 @@ def expm_jvp(a, a_dot, *, assume_a="gen"):
     array([[1., 2.],
            [3., 4.]])
     """
-    _, *kept = kernels.expm(a, assume_a=assume_a)
-    return kernels.expm_jvp(a, *kept, a_dot, assume_a=assume_a)
+    return jvp("expm", (a,), (a_dot,), assume_a=assume_a)[1]
 
 
 def expm_jacobian(a, *, method="frechet"):
@@ -287,19 +288,23 @@ def _frechet(xp, a, e):
     return matmul(xp, xp.swapaxes(first, -1, -2), xp.linalg.expm(block), second)
 
 
-def vjp_formula(xp, a, x_bar, *, assume_a="gen"):
-    if assume_a == "her":
-        return (_frechet(xp, _hermitian(xp, a), gradient_of_hermitian(xp, x_bar, None)),)
+def vjp_formula(xp, a, x_bar):
     return (adjoint(xp, _frechet(xp, a, adjoint(xp, x_bar))),)
 
 
-def jvp_formula(xp, a, a_dot, *, assume_a="gen"):
-    if assume_a == "her":
-        return (_frechet(xp, _hermitian(xp, a), tangent_of_hermitian(xp, a_dot, None)),)
+def jvp_formula(xp, a, a_dot):
     return (_frechet(xp, a, a_dot),)
 
 
-Op(
+def hermitian_vjp_formula(xp, a, x_bar):
+    return (_frechet(xp, _hermitian(xp, a), gradient_of_hermitian(xp, x_bar, None)),)
+
+
+def hermitian_jvp_formula(xp, a, a_dot):
+    return (_frechet(xp, _hermitian(xp, a), tangent_of_hermitian(xp, a_dot, None)),)
+
+
+OP = Op(
     name="expm",
     function=expm,
     forward=kernels.expm,
@@ -308,5 +313,18 @@ Op(
     vjp_formula=vjp_formula,
     jvp_formula=jvp_formula,
     outputs=("x",),
-    holomorphic=lambda name, options: options.get("assume_a", "gen") == "gen",
+    default_variant={"assume_a": "gen"},
+)
+Op(
+    name="expm_hermitian",
+    function=partial(expm, assume_a="her"),
+    forward=kernels.expm_hermitian,
+    pullback=kernels.expm_hermitian_vjp,
+    pushforward=kernels.expm_hermitian_jvp,
+    vjp_formula=hermitian_vjp_formula,
+    jvp_formula=hermitian_jvp_formula,
+    outputs=("x",),
+    holomorphic=lambda name, options: False,
+    public=False,
+    variant_of=("expm", "assume_a", "her"),
 )

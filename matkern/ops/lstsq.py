@@ -110,7 +110,8 @@ def lstsq_vjp(a, b, factor, rank, x, x_bar, *, on_error="raise"):
 
     For l = 0 it is [1]_, equation (4.12). A matrix of lower rank has a derivative along changes that keep its rank:
     with G^+ for G^-1, A_bar has the terms of both cases, Z = A G^+ X and Y = A^H G^+ B_bar being the other case's, and
-    X_bar - A^+ A X_bar for X_bar - A^H B_bar. At l = 0, l_bar is the derivative from the right.
+    X_bar - A^+ A X_bar for X_bar - A^H B_bar. At l = 0, l_bar is the derivative from the right. Second derivatives
+    invert G: without a regularizer they need full rank.
 
     References
     ----------

@@ -36,7 +36,7 @@ def matmul(a, b, *, out=None):
     Returns
     -------
     ndarray, shape (..., m, n), without the axis of a vector
-        X, in the wider dtype of `a` and `b`.
+        X, in the wider dtype of `a` and `b` (float64 for integers).
 
     Raises
     ------

@@ -145,7 +145,8 @@ def norm(x, ord=None, axis=None, keepdims=False, *, on_error="raise", out=None):
     Returns
     -------
     ndarray
-        Real, in the precision of `x` (float64 for integers), of the shape of `x` without the axes.
+        Real, in the precision of `x` (float64 for integers), of the shape of `x` without the axes. The largest of no
+        numbers and their sum are zero, the smallest is infinite.
 
     Raises
     ------

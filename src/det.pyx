@@ -83,10 +83,13 @@ cdef inline number as_number(scalar x) noexcept nogil:
 
 
 cdef inline scalar as_scalar(scalar *unused, number x) noexcept nogil:
+    cdef scalar result
     if scalar is s or scalar is d:
         return <scalar> x.real
     else:
-        return <scalar> x
+        result.real = x.real                                # a cast makes an infinite imaginary part's real one NaN
+        result.imag = x.imag
+        return result
 
 
 cdef Scaled product(Py_ssize_t count, Py_ssize_t n, scalar *lu, int *piv) noexcept nogil:

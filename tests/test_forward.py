@@ -340,6 +340,8 @@ def test_a_determinant_is_scaled_on_its_way():
     a = np.diag([1e200, 1e200, 1e-200, 1e-200])
     np.testing.assert_allclose(mk.det(a), 1, rtol=1e-14)
     np.testing.assert_allclose(mk.vjp("det", a)[1](1.0)[0], np.diag([1e-200, 1e-200, 1e200, 1e200]), rtol=1e-14)
+    overflown = mk.det(np.diag([1e200, 1e200, 1 - 1j]))
+    assert (overflown.real, overflown.imag) == (np.inf, -np.inf)
 
 
 @pytest.mark.parametrize(("m", "n"), [(0, 0), (3, 0), (0, 3)])

@@ -59,7 +59,7 @@ def apply(op, kernel, operands, options, wanted=None, out=None):
     outputs = kernel.outputs if wanted is None else wanted
     where = view(outputs[0]).there(np, out) if isinstance(out, np.ndarray) else out
     results = kernel(*arrays, wanted=wanted, out=where, **options)
-    if out is not None:
+    if isinstance(out, np.ndarray):
         return out
     results = results if isinstance(results, tuple) else (results,)
     results = tuple(view(n).back(np, y) for n, y in zip(outputs, results, strict=True))

@@ -314,7 +314,7 @@ class Op:
         """Raise TypeError or ValueError for an option that no kernel has, or a value that it does not take."""
         for key in options:
             if key not in self.options and key not in self.layout.options and key != "on_error":
-                known = ", ".join([*self.options, *self.layout.options, "on_error"])
+                known = ", ".join([*self.variants, *self.options, *self.layout.options, "on_error"])
                 raise TypeError(f"{self.name} has no option {key!r}; it has {known}")
         for kernel in (self.forward, self.pullback, self.pushforward):
             kernel.check_options(self._for(kernel, options))

@@ -27,9 +27,21 @@ cdef inline void conjugate(Py_ssize_t size, scalar *a) noexcept nogil:
             a[i] = conj(a[i])
 
 
+cdef inline void scale(Py_ssize_t size, double number, scalar *a) noexcept nogil:
+    """A := number A."""
+    cdef Py_ssize_t i
+    for i in range(2 * size if scalar is c or scalar is z else size):
+        if scalar is s or scalar is c:
+            (<float*> a)[i] *= <float> number
+        else:
+            (<double*> a)[i] *= number
+
+
 cdef inline void scale_by_power(Py_ssize_t size, int exponent, scalar *a) noexcept nogil:
     """A := 2^exponent A, a power that need not be a number of the dtype."""
     cdef Py_ssize_t i
+    if exponent == 0:
+        return
     for i in range(2 * size if scalar is c or scalar is z else size):
         if scalar is s or scalar is c:
             (<float*> a)[i] = <float> ldexp((<float*> a)[i], exponent)

@@ -19,7 +19,8 @@ where an earlier pivot is zero, the singular values A = W diag(s) V^H are taken:
 
     adj(A)^H = conj(det(W) det(V^H)) W diag(prod of the other s_j) V^H
 
-Either way the error is c n eps s_1 / s_(n-1) of the norm, and no matrix is taken for singular.
+Either way, where pivoting lets no entry grow, the error is c n eps s_1 / s_(n-1) of the norm, and no matrix is taken
+for singular.
 """
 
 from libc.math cimport fabs, frexp, isnan, ldexp, log
@@ -36,7 +37,7 @@ from matkern.kernels.gufunc import Kernel, share
 share_products(share)
 
 cdef enum:
-    WORTH = 200
+    WORTH = 200             # a condition of WORTH n for which the factors are good enough
 
 cdef enum:
     SINGULAR = 1
@@ -118,7 +119,7 @@ cdef double condition(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *x) noexcep
     """The larger of those of L's leading triangle of m rows and of U's with rows scaled to a diagonal of 1.
 
     In the infinity norm; an inverse's is estimated by its product with entries of modulus around 1 and random signs,
-    and L's taken for m. Not finite for overflow.
+    and L's own bounded by m. Not finite for overflow.
     """
     cdef Py_ssize_t i
     cdef double row = 0, lower = 0, upper = 0, entry
@@ -141,7 +142,7 @@ cdef Scaled adjugate_of_factor(Py_ssize_t n, scalar *lu, int *piv, scalar *g, sc
     """G := conj(u') A^-H for the last pivot u = u' 2^exponent, by the identity above; returns u."""
     cdef Scaled last = scaled(as_number(lu[n * n - 1]))
     g[n * n - 1] = <scalar> ldexp(1, <int> -last.exponent)
-    invert_factored(c'C', n, 1, as_scalar(lu, last.value.conjugate()), lu, g, n, work)
+    invert_factored(n, 1, as_scalar(lu, last.value.conjugate()), lu, g, n, work)
     permute_rows(n, n, piv, True, g)
     return last
 
@@ -151,11 +152,15 @@ cdef void multiply(Py_ssize_t size, Scaled scale, scalar *g) noexcept nogil:
     cdef Py_ssize_t i
     cdef int exponent = <int> max(<Py_ssize_t> -3000, min(scale.exponent, <Py_ssize_t> 3000))
     cdef double third = ldexp(1, exponent // 3), rest = ldexp(1, exponent - 2 * (exponent // 3))
+    cdef number x
     for i in range(size):
         if scalar is s or scalar is d:
             g[i] = <scalar> (g[i] * scale.value.real * third * third * rest)
         else:
-            g[i] = <scalar> (g[i] * scale.value * third * third * rest)
+            x = as_number(g[i]) * scale.value
+            x.real = x.real * third * third * rest          # of what overflows, each part by itself
+            x.imag = x.imag * third * third * rest
+            g[i] = as_scalar(g, x)
 
 
 cdef number phase_of_unitary(Py_ssize_t n, scalar *q, scalar *lu, int *piv, scalar *work) noexcept nogil:
@@ -279,14 +284,16 @@ cdef int slogdet_forward(scalar **x, const Py_ssize_t *n, const int *option, sca
 
 cdef int inverse_adjoint(Py_ssize_t n, scalar *lu, int *piv, number scale, scalar *g, scalar *work) noexcept nogil:
     """G := scale A^-H."""
+    cdef scalar one = 1
     if not pivots_valid(n, n, piv):
         return BAD_PIVOTS
     if zero_on_diagonal(n, n, lu):
         return NONFINITE if has_nan(c'A', n, n, lu) else SINGULAR
-    invert_factored(c'C', n, 0, as_scalar(lu, scale), lu, g, n, work)
+    invert_factored(n, 0, one, lu, g, n, work)
     permute_rows(n, n, piv, True, g)
     if not all_finite(c'A', n, n, g):
         return NONFINITE                                    # A^-1 overflows
+    multiply(n * n, scaled(scale), g)
     return 0
 
 

@@ -25,7 +25,7 @@ from numpy.linalg import LinAlgError
 from blas cimport (c, conj, d, eps, gemm, gemmt, get_real, heevd_columns, heevd_workspace, imag, other,
                    real, s, scalar, set_real, share_products, z)
 from degenerate cimport GAUGE, REPEATED, divide
-from dense cimport all_finite, conjugate, copy, fill, finish_hermitian, hermitian_lower, mirror, norm, transpose
+from dense cimport all_finite, conjugate, copy, fill, finish_hermitian, hermitian_lower, mirror, norm, scale, transpose
 from gufunc cimport NONFINITE, dtypes
 
 from libc.limits cimport INT_MAX
@@ -83,9 +83,13 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     if v_bar is not NULL:
         level = norm(square, v_bar)
     if level == 0:                                          # eigenvalues alone: never a quotient
-        for i in range(size):
-            for j in range(size):
-                vx[i * size + j] = 0 if w_bar is NULL else v[i * size + j] * get_real(w_bar, j)
+        fill(square, 0, g)
+        if w_bar is not NULL:
+            transpose(size, size, v, vx)
+            conjugate(square, vx)
+            for i in range(size):
+                scale(size, get_real(w_bar, i), vx + i * size)
+            gemmt(c'L', False, c'N', c'N', size, size, 1, v, size, vx, size, g, size)
     else:
         small = GAUGE * size * eps(w) * level
         apart = repeated_within(size, w)
@@ -103,8 +107,8 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
                 m[i * size + j] = numerator
                 m[j * size + i] = conj(numerator)
         gemm(c'N', c'N', size, size, size, 1, v, size, m, size, 0, vx, size)
-    fill(square, 0, g)
-    gemmt(c'L', False, c'N', c'C', size, size, 1, vx, size, v, size, g, size)
+        fill(square, 0, g)
+        gemmt(c'L', False, c'N', c'C', size, size, 1, vx, size, v, size, g, size)
     finish_hermitian(option[TRIANGLE], size, g)
     return 0
 

@@ -35,7 +35,7 @@ from numpy.linalg import LinAlgError
 
 from blas cimport (
     c, conj, d, eps, gemm, gemmt, get_real, heevd_columns, heevd_workspace, imag, real, s, scalar, share_products, z)
-from dense cimport all_finite, conjugate, copy, fill, hermitian_lower, mirror, scale_by_power, transpose
+from dense cimport all_finite, conjugate, copy, fill, hermitian_lower, mirror, scale, scale_by_power, transpose
 from gufunc cimport NONFINITE, dtypes
 from pivoted cimport factor, pivots_valid, solve_factored
 
@@ -65,16 +65,6 @@ cdef struct Plan:
 
 cdef inline Py_ssize_t reals(Py_ssize_t size, scalar *unused) noexcept nogil:
     return 2 * size if scalar is c or scalar is z else size
-
-
-cdef inline void scale(Py_ssize_t size, double number, scalar *x) noexcept nogil:
-    """X := number X."""
-    cdef Py_ssize_t i
-    for i in range(reals(size, x)):
-        if scalar is s or scalar is c:
-            (<float*> x)[i] *= <float> number
-        else:
-            (<double*> x)[i] *= number
 
 
 cdef inline void add_multiple(Py_ssize_t size, double number, scalar *x, scalar *y) noexcept nogil:
@@ -379,7 +369,7 @@ cdef int forward(scalar **x, const Py_ssize_t *size, const int *option, scalar *
         k = spared(n, &plan, b, kept, sums)
         plan.squarings -= k
         if k:
-            scale(square, ldexp(1, k), b)
+            scale_by_power(square, k, b)
             for j in range(MOST_POWERS):
                 scale_by_power(square, 2 * (j + 1) * k, kept[j])
     if code is not NULL:

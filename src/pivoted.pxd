@@ -51,7 +51,8 @@ cdef inline void solve_factored(char trans, Py_ssize_t n, Py_ssize_t k, scalar *
         conjugate(n * k, b)
 
 
-# Rows and columns that invert_factored adds at once: larger blocks make better products, and more of what is none.
+# Rows and columns that invert_factored adds at once. In larger blocks the products run faster, but more of the work is
+# the inversion of the blocks' own triangles, which is slow.
 cdef enum:
     BLOCK = 128             # of matrices of at least 4 BLOCK rows
     LEAF = 32               # of others; up to here, U11 and L11 are inverted
@@ -59,27 +60,28 @@ cdef enum:
 
 
 cdef inline Py_ssize_t invert_workspace(Py_ssize_t n) noexcept nogil:
+    """Y and Z of a BLOCK, and of the LEAF inside with the two inverses."""
     return 2 * LEAF * (n + LEAF) + 2 * BLOCK * n
 
 
-cdef inline void invert_factored(char trans, Py_ssize_t n, Py_ssize_t done, scalar alpha, scalar *lu, scalar *out,
-                                 Py_ssize_t ld, scalar *work) noexcept nogil:
-    """out := alpha op(U^-1 L^-1), op T or C, of which the last `done` rows and columns are there.
+cdef inline void invert_factored(Py_ssize_t n, Py_ssize_t done, scalar alpha, scalar *lu, scalar *out, Py_ssize_t ld,
+                                 scalar *work) noexcept nogil:
+    """out := alpha (U^-1 L^-1)^H, of which the last `done` rows and columns are there.
 
-    By blocks from the last. With M = alpha U22^-1 L22^-1 there,
+    By blocks from the last. With M = U22^-1 L22^-1, of which alpha M^H is there,
 
         L = ( L11      )    U = ( U11 U12 )    Y = L21 L11^-1
             ( L21  L22 )        (     U22 )    Z = U11^-1 U12
 
-        alpha U^-1 L^-1 = ( alpha U11^-1 L11^-1 + Z M Y   -Z M )
-                          (                        -M Y      M )
+        U^-1 L^-1 = ( U11^-1 L11^-1 + Z M Y   -Z M )
+                    (                  -M Y      M )
     """
     cdef Py_ssize_t first, size, block = BLOCK if n >= 4 * BLOCK else LEAF if n > BLOCK else SMALL_LEAF
     cdef scalar *y = work
     cdef scalar *z
     cdef scalar *rest
     cdef scalar *corner
-    cdef scalar *new                                        # of op(M) with the block's rows and columns
+    cdef scalar *new                                        # of the result with the block's rows and columns
     cdef scalar *old
     while done < n:
         size = (n - done - 1) % block + 1
@@ -92,18 +94,18 @@ cdef inline void invert_factored(char trans, Py_ssize_t n, Py_ssize_t done, scal
         if size <= LEAF:
             invert_triangle(c'L', c'U', size, corner, ld, rest)
             invert_triangle(c'U', c'N', size, corner, ld, rest + size * size)
-            gemm(trans, trans, size, size, size, alpha, rest, size, rest + size * size, size, 0, new, ld)
+            gemm(c'C', c'C', size, size, size, alpha, rest, size, rest + size * size, size, 0, new, ld)
             if done:
                 gemm(c'N', c'N', done, size, size, 1, corner + size * ld, ld, rest, size, 0, y, size)
                 gemm(c'N', c'N', size, done, size, 1, rest + size * size, size, corner + size, ld, 0, z, done)
         else:
-            invert_factored(trans, size, 0, alpha, corner, new, ld, rest)
+            invert_factored(size, 0, alpha, corner, new, ld, rest)
             copy_block(done, size, corner + size * ld, ld, y, size)
             copy_block(size, done, corner + size, ld, z, done)
             trsm(c'R', c'L', c'N', c'U', done, size, 1, corner, ld, y, size)
             trsm(c'L', c'U', c'N', c'N', size, done, 1, corner, ld, z, done)
         if done:
-            gemm(trans, c'N', size, done, done, -1, y, size, old, ld, 0, new + size, ld)
-            gemm(c'N', trans, done, size, done, -1, old, ld, z, done, 0, new + size * ld, ld)
-            gemm(c'N', trans, size, size, done, -1, new + size, ld, z, done, 1, new, ld)
+            gemm(c'C', c'N', size, done, done, -1, y, size, old, ld, 0, new + size, ld)
+            gemm(c'N', c'C', done, size, done, -1, old, ld, z, done, 0, new + size * ld, ld)
+            gemm(c'N', c'C', size, size, done, -1, new + size, ld, z, done, 1, new, ld)
         done += size

@@ -34,7 +34,7 @@ from numpy.linalg import LinAlgError
 from blas cimport (c, conj, d, eps, gemm, gesdd, gesdd_workspace, get_real, imag, real, s, scalar, set_real,
                    share_products, z)
 from degenerate cimport GAUGE, RAISE, REPEATED, ZERO, divide, is_rounding
-from dense cimport all_finite, copy, fill, norm
+from dense cimport all_finite, copy, fill, norm, scale
 from gufunc cimport NONFINITE, dtypes
 
 from matkern.kernels.gufunc import Kernel, share
@@ -142,12 +142,12 @@ cdef void times_vh(Py_ssize_t k, Py_ssize_t n, scalar *q, scalar *vh, scalar *di
 
 cdef void of_values(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, scalar *u, scalar *vh, scalar *s_bar, scalar *work,
                     scalar *g) noexcept nogil:
-    """G := U diag(s_bar) V^H."""
-    cdef Py_ssize_t i, j
-    for i in range(m):
-        for j in range(k):
-            work[i * k + j] = u[i * k + j] * get_real(s_bar, j)
-    gemm(c'N', c'N', m, n, k, 1, work, k, vh, n, 0, g, n)
+    """G := U diag(s_bar) V^H; the workspace holds V^H."""
+    cdef Py_ssize_t i
+    copy(k * n, vh, work)
+    for i in range(k):
+        scale(n, get_real(s_bar, i), work + i * n)
+    gemm(c'N', c'N', m, n, k, 1, u, k, work, n, 0, g, n)
 
 
 cdef int vjp(scalar **x, const Py_ssize_t *dims, const int *option, scalar *work) noexcept nogil:

@@ -13,13 +13,14 @@ from samples import SAMPLES, assert_near, draw_cotangents, draw_tangents, hermit
 
 import matkern as mk
 from matkern.calls import Call
+from matkern.op import RECORDS
 
 dask = pytest.importorskip("dask", reason="Dask is not installed")
 da = pytest.importorskip("dask.array", reason="Dask's arrays are not installed")
 distributed = pytest.importorskip("distributed", reason="Dask's workers are not installed")
 
 BUDGET = 600e6  # bytes for each worker
-KERNELS = {k.name: k for op in mk.OPS.values() for k in (op.forward, op.pullback, op.pushforward)}
+KERNELS = {k.name: k for op in RECORDS.values() for k in (op.forward, op.pullback, op.pushforward)}
 
 
 @pytest.fixture(scope="module")

@@ -70,6 +70,14 @@ def test_needless_squarings_are_left_out(name):
     assert_near(x[want != 0] / want[want != 0], np.ones((want != 0).sum()), multiple=4)
 
 
+def test_derivatives_broadcast(rng):
+    a, g = normal(rng, (1, 3, 3), "float64"), normal(rng, (4, 3, 3), "float64")
+    for assume_a in ("gen", "her"):
+        for derivative in (mk.expm_vjp, mk.expm_jvp):
+            singles = np.stack([derivative(a[0], x, assume_a=assume_a) for x in g])
+            np.testing.assert_array_equal(derivative(a, g, assume_a=assume_a), singles)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_shifts_by_a_multiple_of_the_identity(rng, dtype):
     """exp(A + c I) = e^c exp(A), for a complex c, too, and where e^c is near the ends of the range."""

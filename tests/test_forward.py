@@ -342,6 +342,11 @@ def test_a_determinant_is_scaled_on_its_way():
     np.testing.assert_allclose(mk.vjp("det", a)[1](1.0)[0], np.diag([1e-200, 1e-200, 1e200, 1e200]), rtol=1e-14)
     overflown = mk.det(np.diag([1e200, 1e200, 1 - 1j]))
     assert (overflown.real, overflown.imag) == (np.inf, -np.inf)
+    (bar,) = mk.vjp("det", np.diag([1e200, 1e200, 1e200j]))[1](1.0)  # the adjugate's adjoint
+    assert (bar[0, 0].imag, bar[2, 2].real) == (-np.inf, np.inf)
+    assert not np.isnan(np.diag(bar).real).any()
+    (bar,) = mk.vjp("slogdet", np.diag([1e-10, 1.0]))[1]((None, 1e300))
+    np.testing.assert_array_equal(np.diag(bar), [np.inf, 1e300])
 
 
 @pytest.mark.parametrize(("m", "n"), [(0, 0), (3, 0), (0, 3)])

@@ -8,8 +8,9 @@ import pytest
 from samples import SAMPLES, assert_near, forward, positive
 
 import matkern as mk
+from matkern.op import RECORDS
 
-KERNELS = {k.name: k for op in mk.OPS.values() for k in (op.forward, op.pullback, op.pushforward)}
+KERNELS = {k.name: k for op in RECORDS.values() for k in (op.forward, op.pullback, op.pushforward)}
 GUFUNCS = {name: g for k in KERNELS.values() for name, g in k.gufuncs().items()}
 
 

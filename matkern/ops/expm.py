@@ -4,7 +4,6 @@ from functools import partial
 
 import numpy as np
 
-from ..calls import jvp, vjp
 from ..jacobians import jacobian, memory
 from ..kernels import expm as kernels
 from ..op import Op
@@ -113,7 +112,8 @@ def expm_vjp(a, x_bar, *, assume_a="gen"):
     array([[1., 2.],
            [3., 4.]])
     """
-    return vjp("expm", a, assume_a=assume_a)[1](x_bar)[0]
+    record = OP.variant({"assume_a": assume_a})[0]
+    return record.run_pullback(record.run_forward([a], {}), {"x": x_bar}, {})[0]
 
 
 def expm_jvp(a, a_dot, *, assume_a="gen"):
@@ -158,7 +158,8 @@ def expm_jvp(a, a_dot, *, assume_a="gen"):
     array([[1., 2.],
            [3., 4.]])
     """
-    return jvp("expm", (a,), (a_dot,), assume_a=assume_a)[1]
+    record = OP.variant({"assume_a": assume_a})[0]
+    return record.run_pushforward(record.run_forward([a], {}), {"a": a_dot}, {})[0]
 
 
 def expm_jacobian(a, *, method="frechet"):

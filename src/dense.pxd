@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Plain loops over one row-major matrix: copies, triangles, mirrors, scans, norms. No BLAS.
 
-What crosses the diagonal goes in tiles of 16 x 16, for the cache's sake.
+What crosses the diagonal goes in tiles, for the cache's sake.
 """
 
 from libc.math cimport NAN, fabs, isfinite, isinf, isnan, ldexp, sqrt
@@ -49,14 +49,31 @@ cdef inline void scale_by_power(Py_ssize_t size, int exponent, scalar *a) noexce
             (<double*> a)[i] = ldexp((<double*> a)[i], exponent)
 
 
+cdef inline void transpose_tile(bint conjugated, scalar *a, Py_ssize_t lda, scalar *out,
+                                Py_ssize_t ldout) noexcept nogil:
+    """out := A^T, or A^H, for A of shape (4, 4), which compilers keep in registers."""
+    cdef scalar tile[16]
+    cdef Py_ssize_t i, j
+    for i in range(4):
+        for j in range(4):
+            tile[4 * j + i] = conj(a[i * lda + j]) if conjugated else a[i * lda + j]
+    for j in range(4):
+        for i in range(4):
+            out[j * ldout + i] = tile[4 * j + i]
+
+
 cdef inline void transpose(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *out) noexcept nogil:
     """out := A^T for A of shape (m, n)."""
-    cdef Py_ssize_t i, j, i0, j0
-    for i0 in range(0, m, 16):
-        for j0 in range(0, n, 16):
-            for i in range(i0, min(i0 + 16, m)):
-                for j in range(j0, min(j0 + 16, n)):
-                    out[j * m + i] = a[i * n + j]
+    cdef Py_ssize_t i, j, m4 = m - m % 4, n4 = n - n % 4
+    for i in range(0, m4, 4):
+        for j in range(0, n4, 4):
+            transpose_tile(False, a + i * n + j, n, out + j * m + i, m)
+    for i in range(m4, m):
+        for j in range(n4):
+            out[j * m + i] = a[i * n + j]
+    for j in range(n4, n):
+        for i in range(m):
+            out[j * m + i] = a[i * n + j]
 
 
 cdef inline void upper_of_columns(Py_ssize_t m, Py_ssize_t n, Py_ssize_t rows, scalar *a, scalar *out) noexcept nogil:
@@ -109,13 +126,16 @@ cdef inline void hermitian_lower(int triangle, Py_ssize_t n, scalar *a, scalar *
 
 cdef inline void mirror(Py_ssize_t n, scalar *a) noexcept nogil:
     """The upper triangle := the conjugate of the lower, the diagonal real."""
-    cdef Py_ssize_t i, j, i0, j0
-    for i0 in range(0, n, 16):
-        for j0 in range(0, i0 + 1, 16):
-            for i in range(i0, min(i0 + 16, n)):
-                for j in range(j0, min(j0 + 16, i)):
-                    a[j * n + i] = conj(a[i * n + j])
+    cdef Py_ssize_t i, j, done
     for i in range(n):
+        done = 0
+        if i % 4 == 0 and i + 4 <= n:                           # tiles beside the diagonal
+            for j in range(0, i, 4):
+                transpose_tile(True, a + i * n + j, n, a + j * n + i, n)
+        if i < n - n % 4:
+            done = i - i % 4
+        for j in range(done, i):
+            a[j * n + i] = conj(a[i * n + j])
         a[i * n + i] = <scalar> real(a[i * n + i])
 
 

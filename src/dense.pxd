@@ -4,7 +4,8 @@
 What crosses the diagonal goes in tiles, for the cache's sake.
 """
 
-from libc.math cimport NAN, fabs, isfinite, isinf, isnan, ldexp, sqrt
+from libc.math cimport NAN, fabs, isinf, isnan, ldexp, sqrt
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from blas cimport c, conj, imag, real, s, scalar, z
@@ -177,28 +178,43 @@ cdef inline void permute_rows(Py_ssize_t n, Py_ssize_t k, int *piv, bint backwar
                 a[p * k + j] = t
 
 
-cdef inline bint has_nan(char uplo, Py_ssize_t m, Py_ssize_t n, scalar *a) noexcept nogil:
-    """Whether the triangle (uplo L or U) or any entry (uplo A) of the (m, n) matrix is NaN."""
-    cdef Py_ssize_t i, j
+cdef inline bint any_beyond(bint infinite, Py_ssize_t size, scalar *a) noexcept nogil:
+    """Whether a number is NaN or, if asked, infinite. From the bits, so that the loop has no branch and is vectorised:
+    without the sign they exceed those of infinity, or reach them, and with the rest of the range reach the sign bit."""
+    cdef Py_ssize_t i
+    cdef uint32_t bits, found = 0, rest = 0x00800000 if infinite else 0x007fffff
+    cdef uint64_t bits_d, found_d = 0, rest_d = <uint64_t> 1 << 52, all_but_sign = (<uint64_t> 1 << 63) - 1
+    if not infinite:
+        rest_d -= 1
+    for i in range(2 * size if scalar is c or scalar is z else size):
+        if scalar is s or scalar is c:
+            memcpy(&bits, <float*> a + i, 4)
+            found |= (bits & <uint32_t> 0x7fffffff) + rest
+        else:
+            memcpy(&bits_d, <double*> a + i, 8)
+            found_d |= (bits_d & all_but_sign) + rest_d
+    return found >> 31 or found_d >> 63
+
+
+cdef inline bint any_beyond_in(bint infinite, char uplo, Py_ssize_t m, Py_ssize_t n, scalar *a) noexcept nogil:
+    """The same of a triangle (uplo L or U) or all (uplo A) of an (m, n) matrix."""
+    cdef Py_ssize_t i, first, last
     for i in range(m):
-        for j in range(i if uplo == c'U' else 0, i + 1 if uplo == c'L' else n):
-            if isnan(real(a[i * n + j])) or isnan(imag(a[i * n + j])):
-                return True
+        first = min(i, n) if uplo == c'U' else 0
+        last = min(i + 1, n) if uplo == c'L' else n
+        if any_beyond(infinite, last - first, a + i * n + first):
+            return True
     return False
 
 
-cdef inline bint finite(scalar x) noexcept nogil:
-    return isfinite(real(x)) and isfinite(imag(x))
+cdef inline bint has_nan(char uplo, Py_ssize_t m, Py_ssize_t n, scalar *a) noexcept nogil:
+    """Whether the triangle (uplo L or U) or any entry (uplo A) of the (m, n) matrix is NaN."""
+    return any_beyond_in(False, uplo, m, n, a)
 
 
 cdef inline bint all_finite(char uplo, Py_ssize_t m, Py_ssize_t n, scalar *a) noexcept nogil:
     """Whether every entry of the triangle (uplo L or U) or of all (uplo A) of the (m, n) matrix is finite."""
-    cdef Py_ssize_t i, j
-    for i in range(m):
-        for j in range(i if uplo == c'U' else 0, i + 1 if uplo == c'L' else n):
-            if not finite(a[i * n + j]):
-                return False
-    return True
+    return not any_beyond_in(True, uplo, m, n, a)
 
 
 cdef inline bint zero_on_diagonal(Py_ssize_t n, Py_ssize_t first, scalar *a) noexcept nogil:

@@ -67,7 +67,7 @@ cdef double repeated_within(Py_ssize_t n, scalar *w) noexcept nogil:
 
 
 cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
-    cdef Py_ssize_t i, j, size = n[0], square = n[0] * n[0]
+    cdef Py_ssize_t i, j, i0, j0, size = n[0], square = n[0] * n[0]
     cdef scalar *w = x[0]
     cdef scalar *v = x[1]
     cdef scalar *w_bar = x[2]
@@ -98,14 +98,17 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
             if option[GAUGE_POLICY] == 0 and fabs(imag(m[i * size + i])) > small:
                 return PHASE
             m[i * size + i] = 0 if w_bar is NULL else <scalar> get_real(w_bar, i)
-            for j in range(i):
-                numerator = (m[i * size + j] - conj(m[j * size + i])) / 2
-                code = divide(&numerator, get_real(w, j) - get_real(w, i), apart, small,
-                              option[DEGENERATE], DEGENERATE_PAIR)
-                if code:
-                    return code
-                m[i * size + j] = numerator
-                m[j * size + i] = conj(numerator)
+        for i0 in range(0, size, 16):                       # tiles, as both triangles are read and written
+            for j0 in range(0, i0 + 1, 16):
+                for i in range(i0, min(i0 + 16, size)):
+                    for j in range(j0, min(j0 + 16, i)):
+                        numerator = (m[i * size + j] - conj(m[j * size + i])) / 2
+                        code = divide(&numerator, get_real(w, j) - get_real(w, i), apart, small,
+                                      option[DEGENERATE], DEGENERATE_PAIR)
+                        if code:
+                            return code
+                        m[i * size + j] = numerator
+                        m[j * size + i] = conj(numerator)
         gemm(c'N', c'N', size, size, size, 1, v, size, m, size, 0, vx, size)
         fill(square, 0, g)
         gemmt(c'L', False, c'N', c'C', size, size, 1, vx, size, v, size, g, size)

@@ -307,24 +307,50 @@ cdef enum:
     LEAF_WORTH = 12         # fewer right-hand sides are not worth an inverse
 
 
-cdef inline void invert_triangle(char uplo, char diag, Py_ssize_t n, scalar *a, Py_ssize_t lda,
-                                 scalar *out) noexcept nogil:
+cdef inline void invert_small_triangle(char uplo, char diag, Py_ssize_t n, scalar *a, Py_ssize_t lda, scalar *out,
+                                       Py_ssize_t ldout) noexcept nogil:
     """out := A^-1, row by row: row i is (e_i - the rest of row i of A times the rows of A^-1 that it meets) / a_ii."""
     cdef Py_ssize_t i, j, k, step
     cdef scalar aik, scale
-    for i in range(n * n):
-        out[i] = 0
+    for i in range(n):
+        for j in range(n):
+            out[i * ldout + j] = 0
     for step in range(n):
         i = step if uplo == c'L' else n - 1 - step
-        out[i * n + i] = 1
+        out[i * ldout + i] = 1
         for k in range(0 if uplo == c'L' else i + 1, i if uplo == c'L' else n):
             aik = a[i * lda + k]
             for j in range(0 if uplo == c'L' else k, k + 1 if uplo == c'L' else n):
-                out[i * n + j] = out[i * n + j] - aik * out[k * n + j]
+                out[i * ldout + j] = out[i * ldout + j] - aik * out[k * ldout + j]
         if diag == c'N':
             scale = 1 / a[i * lda + i]
             for j in range(0 if uplo == c'L' else i, i + 1 if uplo == c'L' else n):
-                out[i * n + j] = out[i * n + j] * scale
+                out[i * ldout + j] = out[i * ldout + j] * scale
+
+
+cdef inline void invert_triangle(char uplo, char diag, Py_ssize_t n, scalar *a, Py_ssize_t lda,
+                                 scalar *out) noexcept nogil:
+    """out := A^-1 for at most LEAF rows, by halves: beside them -A22^-1 A21 A11^-1 in a lower one, or its like."""
+    cdef scalar product[LEAF * LEAF]
+    cdef Py_ssize_t i, j, half = n // 2, rest = n - n // 2
+    cdef scalar *second = out + half * n + half
+    if n <= LEAF // 2:
+        invert_small_triangle(uplo, diag, n, a, lda, out, n)
+        return
+    invert_small_triangle(uplo, diag, half, a, lda, out, n)
+    invert_small_triangle(uplo, diag, rest, a + half * lda + half, lda, second, n)
+    if uplo == c'L':
+        gemm(c'N', c'N', rest, half, half, -1, a + half * lda, lda, out, n, 0, product, half)
+        gemm(c'N', c'N', rest, half, rest, 1, second, n, product, half, 0, out + half * n, n)
+    else:
+        gemm(c'N', c'N', half, rest, rest, -1, a + half, lda, second, n, 0, product, rest)
+        gemm(c'N', c'N', half, rest, half, 1, out, n, product, rest, 0, out + half, n)
+    for i in range(half):
+        for j in range(rest):
+            if uplo == c'L':
+                out[i * n + half + j] = 0
+            else:
+                out[(half + j) * n + i] = 0
 
 
 cdef inline void trsm_leaf(char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n, scalar alpha,

@@ -25,10 +25,11 @@ cholesky_solve, X = A^-1 B for A = F1 F2 with F1 = L, F2 = L^H or F1 = U^H, F2 =
 
 from numpy.linalg import LinAlgError
 
-from blas cimport c, conj, d, gemmt, hemm, her2k, potrf, real, s, scalar, share_products, trmm, trsm, z
+from blas cimport c, conj, d, gemmt, hemm, her2k, real, s, scalar, share_products, trmm, trsm, z
 from dense cimport (copy, copy_triangle, conjugate, fill, finish_hermitian, has_nan, hermitian_lower, subtract,
                     transpose, zero_on_diagonal)
 from gufunc cimport NONFINITE, dtypes
+from lapack cimport potrf
 
 from matkern.kernels.gufunc import Kernel, share
 

@@ -127,15 +127,12 @@ cdef inline void hermitian_lower(int triangle, Py_ssize_t n, scalar *a, scalar *
 
 cdef inline void mirror(Py_ssize_t n, scalar *a) noexcept nogil:
     """The upper triangle := the conjugate of the lower, the diagonal real."""
-    cdef Py_ssize_t i, j, done
-    for i in range(n):
-        done = 0
-        if i % 4 == 0 and i + 4 <= n:                           # tiles beside the diagonal
-            for j in range(0, i, 4):
-                transpose_tile(True, a + i * n + j, n, a + j * n + i, n)
-        if i < n - n % 4:
-            done = i - i % 4
-        for j in range(done, i):
+    cdef Py_ssize_t i, j, n4 = n - n % 4
+    for i in range(0, n4, 4):
+        for j in range(0, i, 4):
+            transpose_tile(True, a + i * n + j, n, a + j * n + i, n)
+    for i in range(n):                                      # beside the diagonal, and the last rows
+        for j in range(i - i % 4 if i < n4 else 0, i):
             a[j * n + i] = conj(a[i * n + j])
         a[i * n + i] = <scalar> real(a[i * n + i])
 
@@ -179,8 +176,10 @@ cdef inline void permute_rows(Py_ssize_t n, Py_ssize_t k, int *piv, bint backwar
 
 
 cdef inline bint any_beyond(bint infinite, Py_ssize_t size, scalar *a) noexcept nogil:
-    """Whether a number is NaN or, if asked, infinite. From the bits, so that the loop has no branch and is vectorised:
-    without the sign they exceed those of infinity, or reach them, and with the rest of the range reach the sign bit."""
+    """Whether a number is NaN or, if asked, infinite, in a loop without branches, which compilers vectorise.
+
+    As an integer, without its sign, NaN is above infinity: the sum with `rest` then has the sign's bit.
+    """
     cdef Py_ssize_t i
     cdef uint32_t bits, found = 0, rest = 0x00800000 if infinite else 0x007fffff
     cdef uint64_t bits_d, found_d = 0, rest_d = <uint64_t> 1 << 52, all_but_sign = (<uint64_t> 1 << 63) - 1

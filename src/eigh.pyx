@@ -22,13 +22,11 @@ is zero for a loss that has a gradient; `gauge="raise"` fails when it is above G
 from libc.math cimport fabs, sqrt
 from numpy.linalg import LinAlgError
 
-from blas cimport (c, conj, d, eps, gemm, gemmt, get_real, heevd_columns, heevd_workspace, imag, other,
-                   real, s, scalar, set_real, share_products, z)
+from blas cimport c, conj, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, share_products, z
 from degenerate cimport GAUGE, REPEATED, divide
-from dense cimport all_finite, conjugate, copy, fill, finish_hermitian, hermitian_lower, mirror, norm, scale, transpose
+from dense cimport all_finite, conjugate, fill, finish_hermitian, hermitian_lower, mirror, norm, scale, transpose
 from gufunc cimport NONFINITE, dtypes
-
-from libc.limits cimport INT_MAX
+from lapack cimport heevd, heevd_workspace
 
 from matkern.kernels.gufunc import Kernel, share
 
@@ -47,18 +45,10 @@ cdef enum:
 
 cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
     cdef scalar *a = x[0]
-    cdef scalar *v = x[2]
     cdef char uplo = c'U' if option[0] else c'L'
     if not all_finite(uplo, n[0], n[0], a):                 # LAPACK would return numbers all the same
         return NONFINITE
-    copy(n[0] * n[0], a, work)
-    # by columns this is A^T = conj A: the same eigenvalues, conjugate eigenvectors, each in a row of ours
-    if heevd_columns(c'N' if v is NULL else c'V', other(uplo), n[0], work, <scalar*> x[1], work + n[0] * n[0]) > 0:
-        return NO_CONVERGENCE
-    if v is not NULL:
-        transpose(n[0], n[0], work, v)
-        conjugate(n[0] * n[0], v)
-    return 0
+    return NO_CONVERGENCE if heevd(uplo, n[0], a, <scalar*> x[1], <scalar*> x[2], work) > 0 else 0
 
 
 cdef double repeated_within(Py_ssize_t n, scalar *w) noexcept nogil:
@@ -159,9 +149,7 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
 
 
 cdef Py_ssize_t forward_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
-    """The matrix and LAPACK's workspace, whose size LAPACK takes as a 32-bit integer."""
-    cdef Py_ssize_t size = heevd_workspace(n[0])
-    return -1 if size > INT_MAX else size + n[0] * n[0]
+    return heevd_workspace(n[0])
 
 
 cdef Py_ssize_t vjp_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:

@@ -29,14 +29,13 @@ A Hermitian matrix is A = Q diag(w) Q^H, read from its lower triangle, and
 rounding however close the two are. L is its own adjoint there, and maps the Hermitian part alone.
 """
 
-from libc.limits cimport INT_MAX
 from libc.math cimport cos, exp, expm1, fabs, floor, fmin, frexp, isfinite, ldexp, log2, pow, sin, sqrt
 from numpy.linalg import LinAlgError
 
-from blas cimport (
-    c, conj, d, eps, gemm, gemmt, get_real, heevd_columns, heevd_workspace, imag, real, s, scalar, share_products, z)
-from dense cimport all_finite, conjugate, copy, fill, hermitian_lower, mirror, scale, scale_by_power, transpose
+from blas cimport c, conj, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, share_products, z
+from dense cimport all_finite, copy, fill, hermitian_lower, mirror, scale, scale_by_power
 from gufunc cimport NONFINITE, dtypes
+from lapack cimport heevd, heevd_workspace
 from pivoted cimport factor, pivots_valid, solve_factored
 
 from matkern.kernels.gufunc import Kernel, share
@@ -431,12 +430,8 @@ cdef int forward_hermitian(scalar **x, const Py_ssize_t *size, const int *option
         work += square
     if not all_finite(c'L', n, n, <scalar*> x[0]):
         return NONFINITE
-    copy(square, x[0], work)
-    # by columns this is conj A, with conjugate eigenvectors, each in a row of ours
-    if heevd_columns(c'V', c'U', n, work, w, work + square) > 0:
+    if heevd(c'L', n, <scalar*> x[0], w, q, work) > 0:
         return NO_CONVERGENCE
-    transpose(n, n, work, q)
-    conjugate(square, q)
     for j in range(n):
         root = <scalar> exp(get_real(w, j))
         for i in range(n):
@@ -473,9 +468,8 @@ cdef int derivative_hermitian(scalar **x, const Py_ssize_t *size, const int *opt
 
 
 cdef Py_ssize_t hermitian_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
-    """Of matrices with LAPACK's workspace, whose size LAPACK takes as a 32-bit integer."""
     cdef Py_ssize_t size = heevd_workspace(n[0])
-    return -1 if size > INT_MAX else size + 2 * n[0] * n[0] + n[0]
+    return -1 if size < 0 else size + n[0] * n[0] + n[0]
 
 
 cdef Py_ssize_t one_matrix(const Py_ssize_t *n, const int *option) noexcept nogil:

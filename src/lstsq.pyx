@@ -28,10 +28,10 @@ estimate of R's condition is above 1 / (FILTER max(m, n) eps).
 from libc.math cimport isfinite
 from numpy.linalg import LinAlgError
 
-from blas cimport (c, conj, d, eps, gemm, gemmt, geqrf_columns, gesdd, gesdd_workspace, get_real, imag, ormqr, potrf,
-                   qr_workspace, real, s, scalar, set_real, share_products, trcon, trsm, z)
+from blas cimport c, conj, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, share_products, trsm, z
 from dense cimport all_finite, conjugate, copy, fill, has_nan, norm, transpose, upper_of_columns, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
+from lapack cimport geqrf_columns, gesdd, gesdd_workspace, ormqr, potrf, qr_workspace, trcon
 
 from matkern.kernels.gufunc import Kernel, share
 

@@ -21,9 +21,10 @@ definition: V_r diag(1 / s_r) U_r^H over the singular values above rtol max s; a
 
 from numpy.linalg import LinAlgError
 
-from blas cimport (c, conj, d, eps, gemm, gemmt, gesdd, gesdd_workspace, get_real, real, s, scalar, share_products, z)
+from blas cimport c, conj, d, eps, gemm, gemmt, get_real, real, s, scalar, share_products, z
 from dense cimport all_finite, copy, fill, mirror
 from gufunc cimport NONFINITE, dtypes
+from lapack cimport gesdd, gesdd_workspace
 
 from matkern.kernels.gufunc import Kernel, share
 

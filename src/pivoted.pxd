@@ -1,9 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """One matrix factored as A = P L U, systems with such a factor, and the inverse: what several kernels share."""
 
-from blas cimport gemm, getrf_columns, invert_triangle, scalar, trsm
+from blas cimport gemm, invert_triangle, scalar, trsm
 from dense cimport conjugate, copy_block, has_nan, permute_rows, transpose, zero_on_diagonal
 from gufunc cimport NONFINITE
+from lapack cimport getrf_columns
 
 
 cdef inline void factor(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *lu, int *piv, scalar *work) noexcept nogil:

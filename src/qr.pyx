@@ -26,11 +26,11 @@ GAUGE m eps |Q_bar| (Frobenius norm). A zero on the diagonal of R1 leaves A with
 from libc.math cimport fabs
 from numpy.linalg import LinAlgError
 
-from blas cimport (c, conj, d, eps, gemm, gemmt, geqrf_columns, imag, orgqr_columns, qr_workspace, real, s, scalar,
-                   share_products, trmm, trsm, z)
+from blas cimport c, conj, d, eps, gemm, gemmt, imag, real, s, scalar, share_products, trmm, trsm, z
 from degenerate cimport GAUGE
 from dense cimport copy_block, fill, has_nan, mirror, norm, transpose, upper_of_columns, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
+from lapack cimport geqrf_columns, orgqr_columns, qr_workspace
 
 from matkern.kernels.gufunc import Kernel, share
 

@@ -14,9 +14,10 @@ The factor is kept for the derivatives. For a positive definite A it is L, and t
 
 from numpy.linalg import LinAlgError
 
-from blas cimport c, d, gemm, potrf, s, scalar, share_products, trsm, z
+from blas cimport c, d, gemm, s, scalar, share_products, trsm, z
 from dense cimport conjugate, copy, copy_triangle, fill, has_nan, hermitian_lower, mirror, outer, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
+from lapack cimport potrf
 from pivoted cimport check_factor, factor, solve_factored
 
 from matkern.kernels.gufunc import Kernel, share

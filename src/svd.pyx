@@ -31,11 +31,11 @@ and another one is the case of the option `degenerate`.
 from libc.math cimport fabs, hypot, sqrt
 from numpy.linalg import LinAlgError
 
-from blas cimport (c, conj, d, eps, gemm, gesdd, gesdd_workspace, get_real, imag, real, s, scalar, set_real,
-                   share_products, z)
+from blas cimport c, conj, d, eps, gemm, get_real, imag, real, s, scalar, set_real, share_products, z
 from degenerate cimport GAUGE, RAISE, REPEATED, ZERO, divide, is_rounding
 from dense cimport all_finite, copy, fill, norm, scale
 from gufunc cimport NONFINITE, dtypes
+from lapack cimport gesdd, gesdd_workspace
 
 from matkern.kernels.gufunc import Kernel, share
 
@@ -142,7 +142,7 @@ cdef void times_vh(Py_ssize_t k, Py_ssize_t n, scalar *q, scalar *vh, scalar *di
 
 cdef void of_values(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, scalar *u, scalar *vh, scalar *s_bar, scalar *work,
                     scalar *g) noexcept nogil:
-    """G := U diag(s_bar) V^H; the workspace holds V^H."""
+    """G := U diag(s_bar) V^H; the workspace has room for V^H."""
     cdef Py_ssize_t i
     copy(k * n, vh, work)
     for i in range(k):

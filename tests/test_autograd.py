@@ -11,7 +11,7 @@ from autograd.extend import vspace
 from autograd.numpy.linalg import cholesky as imported_before
 from autograd.test_util import check_grads
 from samples import SAMPLES, adjoint, assert_near, general, hermitian, normal, positive
-from transforms import kernel_calls, table
+from transforms import check_options_by_position, kernel_calls, table
 
 import matkern as mk
 import matkern.autograd as mag
@@ -312,8 +312,4 @@ test_transform = table(SimpleNamespace(shim=mag, array=np.asarray, by_triangle=T
 
 
 def test_options_by_position():
-    x = np.array([[1.0, 2.0], [3.0, 4.0]])
-    for order, want in ((1, 6), ("fro", 30**0.5), ("nuc", 34**0.5)):
-        y = mag.norm(np.asarray(x), order)
-        assert_near(np.asarray(y), np.asarray(want, np.asarray(y).dtype), eps=1e-7)
-    assert_near(np.asarray(mag.pinv(np.asarray(x), None)), np.linalg.inv(x), eps=1e-6)
+    check_options_by_position(mag, np.asarray)

@@ -90,11 +90,13 @@ def test_det_of_zero_and_of_a_zero_pivot_in_front():
 @pytest.mark.parametrize("order", [None, 1, 3, np.inf])
 def test_a_norm_s_gradient_at_the_ends_of_the_range(order):
     """Numbers whose reciprocals overflow, and a norm that is none of the precision."""
-    tiny = np.array([5e-324 * 1000 * (3 + 4j)])
-    np.testing.assert_allclose(mk.norm_vjp(tiny, 1.0, order), [0.6 + 0.8j], rtol=1e-3)
+    tiny = np.array([5e-324 * 1000 * (3 + 4j)])  # a norm of 5000 units, which rounding may miss by one
+    np.testing.assert_allclose(mk.norm_vjp(tiny, 1.0, order), [0.6 + 0.8j], rtol=1.001 / 5000)
     if order is None:
         large = np.full(100, 1e38, "float32")
-        np.testing.assert_allclose(mk.norm_vjp(large, np.float32(1)), np.full(100, 0.1), rtol=1e-6)
+        np.testing.assert_allclose(
+            mk.norm_vjp(large, np.float32(1)), np.full(100, 0.1), rtol=4 * np.finfo("float32").eps
+        )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -19,7 +19,7 @@ from samples import (
     normal,
     positive,
 )
-from transforms import kernel_calls, table
+from transforms import check_options_by_position, kernel_calls, table
 
 import matkern as mk
 from matkern.calls import Call
@@ -610,8 +610,4 @@ def test_empty(shape):
 
 
 def test_options_by_position():
-    x = np.array([[1.0, 2.0], [3.0, 4.0]])
-    for order, want in ((1, 6), ("fro", 30**0.5), ("nuc", 34**0.5)):
-        y = mt.norm(torch.from_numpy(x), order)
-        assert_near(np.asarray(y), np.asarray(want, np.asarray(y).dtype), eps=1e-7)
-    assert_near(np.asarray(mt.pinv(torch.from_numpy(x), None)), np.linalg.inv(x), eps=1e-6)
+    check_options_by_position(mt, torch.from_numpy)

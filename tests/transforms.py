@@ -11,6 +11,7 @@ from samples import (
     SAMPLES,
     VECTORS,
     adjoint,
+    assert_near,
     draw_cotangents,
     forward,
     function_options,
@@ -181,6 +182,15 @@ def kernel_calls(monkeypatch):
 
         monkeypatch.setattr(mk.op.Op, f"run_{method}", counted)
     return calls
+
+
+def check_options_by_position(shim, array, asarray=np.asarray):
+    """Options where NumPy's function has them; `array` makes the framework's from NumPy's, `asarray` goes back."""
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    calls = [(shim.norm, order, want) for order, want in ((1, 6), ("fro", 30**0.5), ("nuc", 34**0.5))]
+    for function, option, want in (*calls, (shim.pinv, None, np.linalg.inv(x))):
+        y = asarray(function(array(x), option))
+        assert_near(y, np.asarray(want, y.dtype))
 
 
 def table(framework, transforms):

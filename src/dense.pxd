@@ -65,10 +65,11 @@ cdef inline void transpose_tile(bint conjugated, scalar *a, Py_ssize_t lda, scal
 
 cdef inline void transpose(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *out) noexcept nogil:
     """out := A^T for A of shape (m, n)."""
-    cdef Py_ssize_t i, j, m4 = m - m % 4, n4 = n - n % 4
-    for i in range(0, m4, 4):
+    cdef Py_ssize_t i, j, i0, m4 = m - m % 4, n4 = n - n % 4
+    for i0 in range(0, m4, 32):                             # few enough rows that their cache lines stay to their ends
         for j in range(0, n4, 4):
-            transpose_tile(False, a + i * n + j, n, out + j * m + i, m)
+            for i in range(i0, min(i0 + 32, m4), 4):
+                transpose_tile(False, a + i * n + j, n, out + j * m + i, m)
     for i in range(m4, m):
         for j in range(n4):
             out[j * m + i] = a[i * n + j]
@@ -127,10 +128,11 @@ cdef inline void hermitian_lower(int triangle, Py_ssize_t n, scalar *a, scalar *
 
 cdef inline void mirror(Py_ssize_t n, scalar *a) noexcept nogil:
     """The upper triangle := the conjugate of the lower, the diagonal real."""
-    cdef Py_ssize_t i, j, n4 = n - n % 4
-    for i in range(0, n4, 4):
-        for j in range(0, i, 4):
-            transpose_tile(True, a + i * n + j, n, a + j * n + i, n)
+    cdef Py_ssize_t i, j, i0, n4 = n - n % 4
+    for i0 in range(0, n4, 32):
+        for j in range(0, min(i0 + 32, n4), 4):
+            for i in range(max(i0, j + 4), min(i0 + 32, n4), 4):
+                transpose_tile(True, a + i * n + j, n, a + j * n + i, n)
     for i in range(n):                                      # beside the diagonal, and the last rows
         for j in range(i - i % 4 if i < n4 else 0, i):
             a[j * n + i] = conj(a[i * n + j])

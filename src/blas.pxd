@@ -473,50 +473,52 @@ cdef enum:
 
 
 cdef inline void gemmt_leaf(char uplo, bint strict, char transa, char transb, Py_ssize_t n, Py_ssize_t k, scalar alpha,
-                            scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb,
+                            scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb, scalar beta,
                             scalar *c_, Py_ssize_t ldc) noexcept nogil:
     cdef scalar scratch[GEMMT_BASE * GEMMT_BASE]
-    cdef Py_ssize_t i, j
+    cdef Py_ssize_t i, j, first, last
     gemm(transa, transb, n, n, k, alpha, a, lda, b, ldb, 0, scratch, n)
     for i in range(n):
-        if uplo == c'L':
-            for j in range(i if strict else i + 1):
-                c_[i * ldc + j] += scratch[i * n + j]
+        first = 0 if uplo == c'L' else i + strict
+        last = i + 1 - strict if uplo == c'L' else n
+        if beta == 0:                                       # C is not read
+            for j in range(first, last):
+                c_[i * ldc + j] = scratch[i * n + j]
         else:
-            for j in range(i + 1 if strict else i, n):
+            for j in range(first, last):
                 c_[i * ldc + j] += scratch[i * n + j]
 
 
 cdef inline void gemmt_halves(char uplo, bint strict, char transa, char transb, Py_ssize_t n, Py_ssize_t k,
-                              scalar alpha, scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb,
+                              scalar alpha, scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb, scalar beta,
                               scalar *c_, Py_ssize_t ldc) noexcept nogil:
     """`gemmt` by halves: the square beside the two triangles is one gemm."""
     cdef Py_ssize_t half, step_a = lda if transa == c'N' else 1, step_b = 1 if transb == c'N' else ldb
     if n <= GEMMT_BASE:
-        gemmt_leaf(uplo, strict, transa, transb, n, k, alpha, a, lda, b, ldb, c_, ldc)
+        gemmt_leaf(uplo, strict, transa, transb, n, k, alpha, a, lda, b, ldb, beta, c_, ldc)
         return
     half = n // 2
     if uplo == c'L':
-        gemm(transa, transb, n - half, half, k, alpha, a + half * step_a, lda, b, ldb, 1, c_ + half * ldc, ldc)
+        gemm(transa, transb, n - half, half, k, alpha, a + half * step_a, lda, b, ldb, beta, c_ + half * ldc, ldc)
     else:
-        gemm(transa, transb, half, n - half, k, alpha, a, lda, b + half * step_b, ldb, 1, c_ + half, ldc)
-    gemmt_halves(uplo, strict, transa, transb, half, k, alpha, a, lda, b, ldb, c_, ldc)
+        gemm(transa, transb, half, n - half, k, alpha, a, lda, b + half * step_b, ldb, beta, c_ + half, ldc)
+    gemmt_halves(uplo, strict, transa, transb, half, k, alpha, a, lda, b, ldb, beta, c_, ldc)
     gemmt_halves(uplo, strict, transa, transb, n - half, k, alpha, a + half * step_a, lda, b + half * step_b, ldb,
-                 c_ + half * ldc + half, ldc)
+                 beta, c_ + half * ldc + half, ldc)
 
 
 cdef inline void gemmt_strip(Product *p, scalar *a, scalar *b, scalar *c_, Py_ssize_t begin,
                              Py_ssize_t end) noexcept nogil:
     """The rows (uplo L) or columns (U) begin <= i < end: what is before their diagonal block, and that."""
-    cdef scalar alpha = (<scalar*> p.alpha)[0]
+    cdef scalar alpha = (<scalar*> p.alpha)[0], beta = (<scalar*> p.beta)[0]
     cdef scalar *a2 = a + begin * (p.lda if p.transa == c'N' else 1)
     cdef scalar *b2 = b + begin * (1 if p.transb == c'N' else p.ldb)
     if p.uplo == c'L':
-        gemm(p.transa, p.transb, end - begin, begin, p.k, alpha, a2, p.lda, b, p.ldb, 1, c_ + begin * p.ldc, p.ldc)
+        gemm(p.transa, p.transb, end - begin, begin, p.k, alpha, a2, p.lda, b, p.ldb, beta, c_ + begin * p.ldc, p.ldc)
     else:
-        gemm(p.transa, p.transb, begin, end - begin, p.k, alpha, a, p.lda, b2, p.ldb, 1, c_ + begin, p.ldc)
+        gemm(p.transa, p.transb, begin, end - begin, p.k, alpha, a, p.lda, b2, p.ldb, beta, c_ + begin, p.ldc)
     gemmt_halves(p.uplo, p.strict, p.transa, p.transb, end - begin, p.k, alpha, a2, p.lda, b2, p.ldb,
-                 c_ + begin * p.ldc + begin, p.ldc)
+                 beta, c_ + begin * p.ldc + begin, p.ldc)
 
 
 cdef inline void gemmt_pieces(void *context, int64_t first, int64_t last) noexcept nogil:
@@ -535,20 +537,21 @@ cdef inline void gemmt_pieces(void *context, int64_t first, int64_t last) noexce
 
 
 cdef inline void gemmt(char uplo, bint strict, char transa, char transb, Py_ssize_t n, Py_ssize_t k, scalar alpha,
-                       scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb,
+                       scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb, scalar beta,
                        scalar *c_, Py_ssize_t ldc) noexcept nogil:
-    """C := alpha op(A) op(B) + C in one triangle, without the diagonal if strict; C is (n, n), op(A) is (n, k).
+    """C := alpha op(A) op(B) + beta C in one triangle, without the diagonal if strict; C is (n, n), op(A) is (n, k),
+    beta 0 (C is not read) or 1.
 
     The standard has no such routine.
     """
     cdef Product p
     cdef double work = <double> n * n * k / 2
     if work < SHARED_ABOVE or matkern_share is NULL:
-        gemmt_halves(uplo, strict, transa, transb, n, k, alpha, a, lda, b, ldb, c_, ldc)
+        gemmt_halves(uplo, strict, transa, transb, n, k, alpha, a, lda, b, ldb, beta, c_, ldc)
         return
     p.dtype = letter(a)
     p.uplo, p.strict, p.transa, p.transb = uplo, strict, transa, transb
     p.n, p.k, p.lda, p.ldb, p.ldc = n, k, lda, ldb, ldc
-    p.a, p.b, p.c, p.alpha = <char*> a, <char*> b, <char*> c_, &alpha
+    p.a, p.b, p.c, p.alpha, p.beta = <char*> a, <char*> b, <char*> c_, &alpha, &beta
     p.pieces = pieces_of(work)
     matkern_share(p.pieces, gemmt_pieces, &p)

@@ -63,7 +63,7 @@ cdef void pull(Py_ssize_t n, scalar *l, scalar *g, Py_ssize_t ld) noexcept nogil
         pull(n - m, l + m * ld + m, g + m * ld + m, ld)
         hemm(c'L', n - m, m, -2, g + m * ld + m, ld, l + m * ld, ld, 1, g + m * ld, ld)
         trsm(c'R', c'L', c'N', c'N', n - m, m, 1, l, ld, g + m * ld, ld)
-        gemmt(c'L', False, c'C', c'N', m, n - m, -1, g + m * ld, ld, l + m * ld, ld, g, ld)
+        gemmt(c'L', False, c'C', c'N', m, n - m, -1, g + m * ld, ld, l + m * ld, ld, 1, g, ld)
         pull(m, l, g, ld)
         for i in range(m, n):
             for j in range(m):
@@ -202,11 +202,11 @@ cdef int solve_pullback(scalar **x, const Py_ssize_t *n, const int *option, scal
     trmm(c'L', uplo, second, c'N', n[0], n[1], 1, l, n[0], p, n[1])
     fill(n[0] * n[0], 0, l_bar)
     if option[0]:
-        gemmt(uplo, False, c'N', c'C', n[0], n[1], -1, q, n[1], solution, n[1], l_bar, n[0])
-        gemmt(uplo, False, c'N', c'C', n[0], n[1], -1, p, n[1], b_bar, n[1], l_bar, n[0])
+        gemmt(uplo, False, c'N', c'C', n[0], n[1], -1, q, n[1], solution, n[1], 1, l_bar, n[0])
+        gemmt(uplo, False, c'N', c'C', n[0], n[1], -1, p, n[1], b_bar, n[1], 1, l_bar, n[0])
     else:
-        gemmt(uplo, False, c'N', c'C', n[0], n[1], -1, b_bar, n[1], p, n[1], l_bar, n[0])
-        gemmt(uplo, False, c'N', c'C', n[0], n[1], -1, solution, n[1], q, n[1], l_bar, n[0])
+        gemmt(uplo, False, c'N', c'C', n[0], n[1], -1, b_bar, n[1], p, n[1], 1, l_bar, n[0])
+        gemmt(uplo, False, c'N', c'C', n[0], n[1], -1, solution, n[1], q, n[1], 1, l_bar, n[0])
     return 0
 
 

@@ -436,15 +436,14 @@ cdef int forward_hermitian(scalar **x, const Py_ssize_t *size, const int *option
         root = <scalar> exp(get_real(w, j))
         for i in range(n):
             work[i * n + j] = q[i * n + j] * root
-    fill(square, 0, x[1])
-    gemmt(c'L', False, c'N', c'C', n, n, 1, work, n, q, n, x[1], n)
+    gemmt(c'L', False, c'N', c'C', n, n, 1, work, n, q, n, 0, x[1], n)
     mirror(n, x[1])
     return 0
 
 
 cdef int derivative_hermitian(scalar **x, const Py_ssize_t *size, const int *option, scalar *work) noexcept nogil:
     """The pullback and the pushforward: L(A, .) is its own adjoint."""
-    cdef Py_ssize_t i, j, n = size[0], square = size[0] * size[0]
+    cdef Py_ssize_t i, j, n = size[0]
     cdef scalar *w = x[0]
     cdef scalar *q = x[1]
     cdef scalar *out = x[3]
@@ -461,8 +460,7 @@ cdef int derivative_hermitian(scalar **x, const Py_ssize_t *size, const int *opt
         out[i * n + i] = out[i * n + i] * <scalar> root
     mirror(n, out)
     gemm(c'N', c'N', n, n, n, 1, q, n, out, n, 0, work, n)
-    fill(square, 0, out)
-    gemmt(c'L', False, c'N', c'C', n, n, 1, work, n, q, n, out, n)
+    gemmt(c'L', False, c'N', c'C', n, n, 1, work, n, q, n, 0, out, n)
     mirror(n, out)
     return 0
 

@@ -87,9 +87,9 @@ cdef int regularized(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, scalar *a, scalar
     cdef Py_ssize_t i, least = min(m, n)
     fill(least * least, 0, factor)
     if m >= n:
-        gemmt(c'U', False, c'C', c'N', n, m, 1, a, n, a, n, factor, n)
+        gemmt(c'U', False, c'C', c'N', n, m, 1, a, n, a, n, 1, factor, n)
     else:
-        gemmt(c'U', False, c'N', c'C', m, n, 1, a, n, a, n, factor, m)
+        gemmt(c'U', False, c'N', c'C', m, n, 1, a, n, a, n, 1, factor, m)
     for i in range(least):
         factor[i * least + i] = <scalar> (real(factor[i * least + i]) + l)
     if potrf(c'U', least, factor, least) > 0:

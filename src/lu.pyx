@@ -49,14 +49,14 @@ cdef enum:
 cdef void pull_right(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *g, Py_ssize_t ld) noexcept nogil:
     """The (m, n) block of columns to the right of the leading (m, m) one."""
     trsm(c'L', c'L', c'C', c'U', m, n, 1, lu, ld, g + m, ld)
-    gemmt(c'L', True, c'N', c'C', m, n, -1, g + m, ld, lu + m, ld, g, ld)
+    gemmt(c'L', True, c'N', c'C', m, n, -1, g + m, ld, lu + m, ld, 1, g, ld)
 
 
 cdef void pull_below(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *g, Py_ssize_t ld) noexcept nogil:
     """The (m, n) block of rows below the leading (n, n) one."""
     cdef Py_ssize_t low = n * ld
     trsm(c'R', c'U', c'C', c'N', m, n, 1, lu, ld, g + low, ld)
-    gemmt(c'U', False, c'C', c'N', n, m, -1, lu + low, ld, g + low, ld, g, ld)
+    gemmt(c'U', False, c'C', c'N', n, m, -1, lu + low, ld, g + low, ld, 1, g, ld)
 
 
 cdef void pull(Py_ssize_t n, scalar *lu, scalar *g, Py_ssize_t ld) noexcept nogil:
@@ -322,12 +322,12 @@ cdef int lu_solve_vjp_matrix(scalar **x, const Py_ssize_t *n, const int *option,
     trsm(c'L', c'U', c'C', c'N', n[0], n[1], 1, lu, n[0], b_bar, n[1])
     if lu_bar is not NULL:
         fill(n[0] * n[0], 0, lu_bar)
-        gemmt(c'U', False, c'N', c'C', n[0], n[1], -1, b_bar, n[1], solution, n[1], lu_bar, n[0])
+        gemmt(c'U', False, c'N', c'C', n[0], n[1], -1, b_bar, n[1], solution, n[1], 1, lu_bar, n[0])
     trsm(c'L', c'L', c'C', c'U', n[0], n[1], 1, lu, n[0], b_bar, n[1])
     if lu_bar is not NULL:
         copy(size, solution, y)
         trmm(c'L', c'U', c'N', c'N', n[0], n[1], 1, lu, n[0], y, n[1])
-        gemmt(c'L', True, c'N', c'C', n[0], n[1], -1, b_bar, n[1], y, n[1], lu_bar, n[0])
+        gemmt(c'L', True, c'N', c'C', n[0], n[1], -1, b_bar, n[1], y, n[1], 1, lu_bar, n[0])
     permute_rows(n[0], n[1], <int*> x[1], True, b_bar)
     return 0
 

@@ -22,7 +22,7 @@ definition: V_r diag(1 / s_r) U_r^H over the singular values above rtol max s; a
 from numpy.linalg import LinAlgError
 
 from blas cimport c, conj, d, eps, gemm, gemmt, get_real, real, s, scalar, share_products, z
-from dense cimport all_finite, copy, fill, mirror
+from dense cimport all_finite, copy, mirror
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport gesdd, gesdd_workspace
 
@@ -98,16 +98,15 @@ cdef void push(char op, Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *p, scalar
     if m == n and not deficient:
         gemm(c'N', op, n, n, n, -1, r, n, p, n, 0, out, n)
         return
-    fill(k * k, 0, gram)
     if m >= n:
-        gemmt(c'L', False, op, opposite, n, m, 1, p, ldp, p, ldp, gram, n)
+        gemmt(c'L', False, op, opposite, n, m, 1, p, ldp, p, ldp, 0, gram, n)
         mirror(n, gram)
         gemm(c'N', c'N', n, n, n, 1, r, n, gram, n, 0, q, n)
         add_adjoint(n, q)
         gemm(c'N', c'C', n, m, n, 1, gram, n, t, n, 0, out, m)
         gemm(c'N', opposite, n, m, n, -1, q, n, a, lda, 1, out, m)
     else:
-        gemmt(c'L', False, opposite, op, m, n, 1, p, ldp, p, ldp, gram, m)
+        gemmt(c'L', False, opposite, op, m, n, 1, p, ldp, p, ldp, 0, gram, m)
         mirror(m, gram)
         gemm(c'N', c'N', m, m, m, 1, gram, m, r, m, 0, q, m)
         add_adjoint(m, q)

@@ -102,7 +102,7 @@ cdef void lower_product(Py_ssize_t n, scalar *r, scalar *g, Py_ssize_t ld, scala
     trmm(c'L', c'U', c'N', c'N', rest, half, 1, r + half * ld + half, ld, below, ldout)
     lower_product(half, r, g, ld, out, ldout)
     lower_product(rest, r + half * ld + half, g + half * ld + half, ld, below + half, ldout)
-    gemmt(c'L', False, c'N', c'C', half, rest, 1, r + half, ld, g + half, ld, out, ldout)
+    gemmt(c'L', False, c'N', c'C', half, rest, 1, r + half, ld, g + half, ld, 1, out, ldout)
 
 
 cdef bint rotates(Py_ssize_t m, Py_ssize_t columns, Py_ssize_t first, scalar *q, scalar *q_bar,
@@ -139,7 +139,7 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     if q_bar is not NULL:
         if columns > least and option[0] == 0 and rotates(m, columns, least, q, q_bar, right):
             return ROTATION
-        gemmt(c'L', False, c'C', c'N', least, m, -1, q_bar, columns, q, columns, h, least)
+        gemmt(c'L', False, c'C', c'N', least, m, -1, q_bar, columns, q, columns, 1, h, least)
         gemm(c'C', c'N', columns - least, least, m, -1, q_bar + least, columns, q, columns, 0, h + least * least, least)
     elif columns > least:
         fill((columns - least) * least, 0, h + least * least)

@@ -71,7 +71,7 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     if n[1] == 1:
         outer_triangle(uplo, option[UNIT], n[0], b_bar, solution, a_bar)
     else:
-        gemmt(uplo, option[UNIT], c'N', c'C', n[0], n[1], -1, b_bar, n[1], solution, n[1], a_bar, n[0])
+        gemmt(uplo, option[UNIT], c'N', c'C', n[0], n[1], -1, b_bar, n[1], solution, n[1], 1, a_bar, n[0])
     if option[TRANS] == T:
         conjugate(n[0] * n[0], a_bar)
     return 0

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from samples import DTYPES, SAMPLES, assert_near, by_formula, draw_cotangents, forward, normal, pullback
+from samples import DTYPES, SAMPLES, adjoint, assert_near, by_formula, draw_cotangents, forward, normal, pullback
 
 import matkern as mk
 
@@ -35,6 +35,18 @@ def test_determinants_at_every_size_of_block(rng, n, dtype):
     assert_near(pull(np.ones((), dtype))[0], np.conj(d) * want)
     (_, logabsdet), pull = mk.vjp("slogdet", a)
     assert_near(pull((None, np.ones((), logabsdet.dtype)))[0], want)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [31, 67, 300, 301])
+def test_eigenvalues_alone_at_every_way_of_the_product(rng, n, dtype):
+    """V diag(w_bar) V^H, by blocks, by halves, and above 300 rows without a transposed copy."""
+    v = normal(rng, (n, n), dtype) / np.sqrt(n).astype(dtype)  # any V: the formula does not need it unitary
+    w = np.arange(n).astype(v.real.dtype)
+    w_bar = normal(rng, n, v.real.dtype)
+    a_bar = mk.eigh_vjp(w, v, w_bar, None)
+    assert_near(a_bar, (v * w_bar) @ adjoint(v))
+    assert (a_bar == adjoint(a_bar)).all()
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=str)

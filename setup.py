@@ -1,6 +1,8 @@
 """Compile src/*.pyx into matkern.kernels; everything else about the package is in pyproject.toml."""
 
 import os
+import platform
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -8,16 +10,61 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.modified import newer_group
 
 THREADS = os.cpu_count() or 1
-SOURCES = {"gufunc": ["src/parallel.cpp"], "xla": ["src/xla_handler.cpp"]}  # C++ beside a .pyx
+SOURCES = {
+    "gufunc": ["src/parallel.cpp", "src/lanes/dispatch.cpp"],
+    "xla": ["src/xla_handler.cpp"],
+}  # C++ beside a .pyx
 XLA_HEADERS = Path(find_spec("jaxlib").origin).parent / "include"
+
+
+LANES = {"baseline": (16, [])}  # instruction sets: bytes of a register, how to ask the compiler for it
+if platform.machine() in ("x86_64", "AMD64"):
+    LANES["avx2"] = (32, ["-mavx2", "-mfma"])
+    LANES["avx512"] = (
+        64,
+        ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma", "-mprefer-vector-width=512"],
+    )
+# no -ffast-math: NaN and infinities count. An operand's bytes are moved as numbers of their size.
+LANE_FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-g0",
+    "-fno-strict-aliasing",
+    "-Wno-psabi",
+    "-Wno-aggressive-loop-optimizations",
+]
 
 
 class ParallelBuildExt(build_ext):
     def finalize_options(self):
         super().finalize_options()
         self.parallel = self.parallel or THREADS
+
+    def build_extension(self, ext):
+        if ext.name.endswith(".gufunc"):
+            with ThreadPoolExecutor(THREADS) as pool:
+                ext.extra_objects += pool.map(self.lanes, LANES)
+        super().build_extension(ext)
+
+    def lanes(self, name):
+        """The object of src/lanes/lanes.cpp for one instruction set."""
+        width, flags = LANES[name]
+        folder = Path(self.build_temp, name).as_posix()
+        [made] = self.compiler.object_filenames(["src/lanes/lanes.cpp"], output_dir=folder)
+        if not self.force and not newer_group(["setup.py", *map(str, Path("src/lanes").iterdir())], made):
+            return made
+        self.compiler.compile(
+            ["src/lanes/lanes.cpp"],
+            output_dir=folder,
+            macros=[("LANES", f"lanes_{name}"), ("NAME", f'"{name}"'), ("BYTES", width)],
+            extra_postargs=LANE_FLAGS + flags,
+        )
+        return made
 
 
 def extension(pyx):
@@ -27,7 +74,7 @@ def extension(pyx):
         [pyx.as_posix(), *extra],
         include_dirs=["src", numpy.get_include(), *([XLA_HEADERS.as_posix()] if pyx.stem == "xla" else [])],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")],
-        depends=[p.as_posix() for p in sorted(Path("src").iterdir()) if p.suffix != ".pyx"],
+        depends=[p.as_posix() for p in [*Path("src").glob("*.pxd"), *(Path("src").rglob("*.?pp") if extra else ())]],
         extra_compile_args=["-std=c++17"] if extra else [],
     )
 

@@ -109,12 +109,18 @@ def show_config(mode="stdout"):
     dict or None
         For ``mode="dicts"``: ``matkern``, ``numpy``, ``scipy`` and ``python`` (versions), ``blas`` (name and
         options of the library that SciPy brings), ``blas core`` (the CPU type that it detected), ``blas
-        threads``, ``blas integers`` (bits), ``threads`` (of matkern). What the library does not tell is None.
+        threads``, ``blas integers`` (bits), ``threads`` (of matkern), ``lanes`` (the instruction set that small
+        matrices use, each in a lane of a register; see Notes). What the library does not tell is None.
 
     Raises
     ------
     ValueError
         If `mode` is neither.
+
+    Notes
+    -----
+    The environment variable ``MATKERN_LANES``, read at import, chooses the instruction set: ``baseline``, ``avx2`` or
+    ``avx512`` (x86-64 has all three, other processors the first), or ``off``. The default is the last that the CPU has.
 
     Examples
     --------
@@ -137,6 +143,7 @@ def show_config(mode="stdout"):
         "blas threads": None if threads is None else threads(),
         "blas integers": 8 * ctypes.sizeof(ctypes.c_int),
         "threads": get_num_threads(),
+        "lanes": gufunc.lanes(),
     }
     if mode == "dicts":
         return config
@@ -154,6 +161,11 @@ def _start():
     if text and not (text.isdecimal() and 1 <= int(text) <= 1024):
         raise ImportError(f"MATKERN_NUM_THREADS must be an integer from 1 to 1024, got {text!r}")
     set_num_threads(int(text) if text else min(_cpus(), 1024))
+    text = os.environ.get("MATKERN_LANES", "")
+    if text:
+        if text not in gufunc.lane_choices():
+            raise ImportError(f"MATKERN_LANES must be one of {', '.join(gufunc.lane_choices())} here, got {text!r}")
+        gufunc.set_lanes(text)
 
 
 _start()

@@ -2,6 +2,8 @@
 # distutils: language = c++
 """The batch layer: a function that does one matrix becomes a kernel over any batch, and a NumPy gufunc.
 
+The loop over the batch is in batch.pxd.
+
 `Kernel` reads a signature with names, "lu(n,n), piv:int(n), x(n,k?), x_bar(n,k?) -> a_bar(n,n), b_bar(n,k?)",
 and from it checks and converts the operands, broadcasts their batch axes, allocates the outputs and runs
 the matrix function over the batch, whatever its strides, in parallel. `:real` and `:complex` are real and complex
@@ -22,20 +24,21 @@ import numpy as np
 cimport numpy as cnp
 from cpython.exc cimport PyErr_SetString
 from libc.limits cimport INT_MAX
-from libc.math cimport NAN
-from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdint cimport int64_t
+from libc.stdlib cimport malloc
 from libc.string cimport memset
 
-from gufunc cimport NONFINITE, matrix_function, workspace_function
+from batch cimport (
+    COMPLEX, FINE, INTEGER, MAX_BATCH, MAX_CORE, MAX_DIMS, MAX_OPERANDS, MAX_OPTIONS, NO_MEMORY, REAL, SCALAR,
+    TOO_LARGE, Batch, Body, Failures, Kind, Loop, Operand, Refusal, coalesce, go, itemsize, lane_kernel, lane_variant,
+    lane_variants, set_lane_limit, set_lane_variant)
+from gufunc cimport matrix_function, workspace_function
 
 cnp.import_array()
 cnp.import_ufunc()
 
 
 cdef extern from "parallel.hpp" namespace "matkern":
-    ctypedef void (*Body)(void *context, int64_t first, int64_t last) noexcept nogil
-    void run(int64_t items, double work, bint lapack, Body body, void *context) nogil
     void c_share "matkern::share" (int64_t pieces, Body body, void *context) nogil
     void c_set_num_threads "matkern::set_num_threads" (int threads)
     int c_get_num_threads "matkern::get_num_threads" ()
@@ -45,283 +48,23 @@ cdef extern from "parallel.hpp" namespace "matkern":
 cdef extern from *:
     """
     #include <cfenv>
-    #include <mutex>
-
-    struct Failures {                   // what went wrong in one call, gathered from its threads
-        std::mutex mutex;
-        int64_t first = -1, count = 0;  // the first matrix by its place in the batch, and how many
-        int code = 0;                   // of the first
-        bool memory = false;            // no room for a workspace
-
-        void note(int64_t index, int its_code) {
-            std::lock_guard<std::mutex> lock(mutex);
-            if (first < 0 || index < first) { first = index; code = its_code; }
-            ++count;
-        }
-    };
     static inline void clear_float_status() { std::feclearexcept(FE_ALL_EXCEPT); }
     """
-    cdef cppclass Failures:
-        int64_t first, count
-        int code
-        bint memory
-        void note(int64_t index, int code) noexcept nogil
     void clear_float_status() noexcept nogil
 
 
 cdef enum:
-    MAX_OPERANDS = 12
-    MAX_CORE = 2            # axes of a matrix
-    MAX_DIMS = 4            # letters in a signature
-    MAX_OPTIONS = 4
     MAX_KERNELS = 1000
-    MAX_BATCH = 64          # NumPy's own limit
-    LINE = 64               # bytes; operands packed in a workspace start on a cache line
-    CALL_WORK = 500         # what a few calls of BLAS cost for the smallest matrix, in flops
-
-cdef enum Kind:             # of an operand
-    SCALAR
-    REAL
-    COMPLEX
-    INTEGER
 
 # An index of a dtype has bit 0 for double precision and bit 1 for complex, so that `|` promotes.
 cdef int[4] SCALAR_TYPES = [cnp.NPY_FLOAT, cnp.NPY_DOUBLE, cnp.NPY_CFLOAT, cnp.NPY_CDOUBLE]
 
 KINDS = {"": SCALAR, "real": REAL, "complex": COMPLEX, "int": INTEGER}
 
-cdef struct Operand:
-    Kind kind
-    bint follows            # a cotangent or a tangent
-    int ndim
-    int dim[MAX_CORE]       # which letter each core axis is
-
-cdef struct Loop:           # a kernel for one dtype and one combination of options; `data` of a gufunc's loop
-    matrix_function matrix
-    workspace_function workspace
-    int dtype
-    int nin, nop, ndim
-    bint derivative         # some operand is a cotangent or a tangent
-    int least               # which letter is `min`, -1 if there is none
-    int m, n                # and those whose smaller it is
-    int declared            # of a gufunc: m or n, whichever stands for `min` in its signature
-    Operand operand[MAX_OPERANDS]
-    int option[MAX_OPTIONS]
-
-cdef struct Batch:          # one call
-    const Loop *loop
-    Failures *failures
-    Failures *cautions                                     # NULL: nobody hears of them
-    Py_ssize_t n[MAX_DIMS]
-    char *data[MAX_OPERANDS]                               # NULL: absent, or not wanted
-    Py_ssize_t core_strides[MAX_OPERANDS][MAX_CORE]
-    int ndim                                               # of the batch
-    Py_ssize_t shape[MAX_BATCH]
-    Py_ssize_t strides[MAX_OPERANDS][MAX_BATCH]
-    Py_ssize_t itemsize[MAX_OPERANDS]
-    Py_ssize_t rows[MAX_OPERANDS]                          # of a core, 1 where it has no such axis
-    Py_ssize_t columns[MAX_OPERANDS]
-    bint packed[MAX_OPERANDS]                              # the core is not C-contiguous
-    Py_ssize_t bytes                                       # of workspace, per thread
-    double work                                            # per matrix, for the cost model
-
-
 cdef int typenum(Kind kind, int dtype) noexcept nogil:
     if kind == INTEGER:
         return cnp.NPY_INT
     return SCALAR_TYPES[dtype & 1 if kind == REAL else dtype | 2 if kind == COMPLEX else dtype]
-
-
-cdef bint is_complex(Kind kind, int dtype) noexcept nogil:
-    return kind == COMPLEX or (kind == SCALAR and dtype & 2)
-
-
-cdef Py_ssize_t itemsize(Kind kind, int dtype) noexcept nogil:
-    cdef Py_ssize_t real = 8 if dtype & 1 else 4
-    if kind == INTEGER:
-        return sizeof(int)
-    return 2 * real if is_complex(kind, dtype) else real
-
-
-# ---- one matrix after the other
-
-ctypedef struct pair:
-    uint64_t first, second
-
-ctypedef fused item:
-    uint32_t
-    uint64_t
-    pair
-
-
-cdef void copy_items(item *unused, Py_ssize_t m, Py_ssize_t n, char *a, Py_ssize_t ra, Py_ssize_t ca,
-                     char *out, Py_ssize_t ro, Py_ssize_t co) noexcept nogil:
-    cdef Py_ssize_t i, j, i0, j0
-    for i0 in range(0, m, 16):
-        for j0 in range(0, n, 16):
-            for i in range(i0, min(i0 + 16, m)):
-                for j in range(j0, min(j0 + 16, n)):
-                    (<item*> (out + i * ro + j * co))[0] = (<item*> (a + i * ra + j * ca))[0]
-
-
-cdef void copy_core(Py_ssize_t size, Py_ssize_t m, Py_ssize_t n, char *a, Py_ssize_t ra, Py_ssize_t ca,
-                    char *out, Py_ssize_t ro, Py_ssize_t co) noexcept nogil:
-    """Copy an (m, n) matrix of `size`-byte items between any strides, tile by tile."""
-    if size == 4:
-        copy_items[uint32_t](NULL, m, n, a, ra, ca, out, ro, co)
-    elif size == 8:
-        copy_items[uint64_t](NULL, m, n, a, ra, ca, out, ro, co)
-    else:
-        copy_items[pair](NULL, m, n, a, ra, ca, out, ro, co)
-
-
-cdef void fill_nan(Kind kind, int dtype, Py_ssize_t size, char *out) noexcept nogil:
-    """NaN in every number; integers, which have none, become zero."""
-    cdef Py_ssize_t i, count
-    if kind == INTEGER:
-        memset(out, 0, size * sizeof(int))
-        return
-    count = 2 * size if is_complex(kind, dtype) else size
-    for i in range(count):
-        if dtype & 1:
-            (<double*> out)[i] = NAN
-        else:
-            (<float*> out)[i] = NAN
-
-
-cdef void matrices(void *context, int64_t first, int64_t last) noexcept nogil:
-    """Do the matrices first <= i < last of the batch."""
-    cdef Batch *b = <Batch*> context
-    cdef const Loop *loop = b.loop
-    cdef char *p[MAX_OPERANDS]
-    cdef void *x[MAX_OPERANDS]
-    cdef Py_ssize_t index[MAX_BATCH]
-    cdef int64_t i, rest = first
-    cdef Py_ssize_t size
-    cdef int k, axis, code
-    cdef char *block = NULL
-    cdef char *work = NULL
-    if b.bytes:
-        block = <char*> malloc(b.bytes + LINE)
-        if block is NULL:
-            b.failures.memory = True
-            return
-        work = block + LINE - <size_t> block % LINE
-    for k in range(loop.nop):
-        p[k] = b.data[k]
-    for axis in range(b.ndim - 1, -1, -1):
-        index[axis] = rest % b.shape[axis]
-        rest //= b.shape[axis]
-        for k in range(loop.nop):
-            if p[k] is not NULL:
-                p[k] += index[axis] * b.strides[k][axis]
-    for k in range(loop.nop):           # operands packed at the front of the workspace, the kernel's own after
-        x[k] = p[k]
-        if b.packed[k]:
-            x[k] = work
-            work += (b.rows[k] * b.columns[k] * b.itemsize[k] + LINE - 1) // LINE * LINE
-
-    for i in range(first, last):
-        for k in range(loop.nop):
-            if not b.packed[k]:
-                x[k] = p[k]
-            elif k < loop.nin:
-                size = b.itemsize[k]
-                copy_core(size, b.rows[k], b.columns[k], p[k], b.core_strides[k][0], b.core_strides[k][1],
-                          <char*> x[k], b.columns[k] * size, size)
-        code = loop.matrix(x, b.n, loop.option, work)
-        if code > 0 and b.failures is not NULL:
-            b.failures.note(i, code)
-        elif code < NONFINITE and b.cautions is not NULL:
-            b.cautions.note(i, code)
-        for k in range(loop.nin, loop.nop):
-            if x[k] is NULL:
-                continue
-            if code > 0 or code == NONFINITE:
-                fill_nan(loop.operand[k].kind, loop.dtype, b.rows[k] * b.columns[k], <char*> x[k])
-            if b.packed[k]:
-                size = b.itemsize[k]
-                copy_core(size, b.rows[k], b.columns[k], <char*> x[k], b.columns[k] * size, size,
-                          p[k], b.core_strides[k][0], b.core_strides[k][1])
-        for axis in range(b.ndim - 1, -1, -1):
-            index[axis] += 1
-            for k in range(loop.nop):
-                if p[k] is not NULL:
-                    p[k] += b.strides[k][axis]
-            if index[axis] < b.shape[axis]:
-                break
-            for k in range(loop.nop):
-                if p[k] is not NULL:
-                    p[k] -= b.shape[axis] * b.strides[k][axis]
-            index[axis] = 0
-    free(block)
-
-
-cdef enum Refusal:
-    FINE
-    TOO_LARGE               # for the 32-bit integers of BLAS or LAPACK
-    NO_MEMORY
-
-
-cdef Refusal go(Batch *b) noexcept nogil:
-    """Lay out one call whose operands, core dimensions and batch are known, and run it."""
-    cdef const Loop *loop = b.loop
-    cdef Py_ssize_t items = 1, largest = 1, elements = 0, size, workspace
-    cdef double room = 0
-    cdef int k, axis
-    for axis in range(b.ndim):
-        items *= b.shape[axis]
-    for k in range(loop.ndim):
-        largest = max(largest, b.n[k])
-    if largest > INT_MAX:
-        return TOO_LARGE
-    workspace = loop.workspace(b.n, loop.option) if loop.workspace is not NULL else 0
-    if workspace < 0:
-        return TOO_LARGE
-    if items == 0:
-        return FINE
-    b.bytes = 0
-    for k in range(loop.nop):
-        b.itemsize[k] = itemsize(loop.operand[k].kind, loop.dtype)
-        b.rows[k] = b.n[loop.operand[k].dim[0]] if loop.operand[k].ndim == 2 else 1
-        b.columns[k] = b.n[loop.operand[k].dim[loop.operand[k].ndim - 1]] if loop.operand[k].ndim else 1
-        size = b.rows[k] * b.columns[k]
-        b.packed[k] = b.data[k] is not NULL and size > 0 and not (
-            (b.columns[k] == 1 or b.core_strides[k][1] == b.itemsize[k])
-            and (b.rows[k] == 1 or b.core_strides[k][0] == b.columns[k] * b.itemsize[k]))
-        if b.data[k] is not NULL:
-            elements += size
-        if b.packed[k]:
-            b.bytes += (size * b.itemsize[k] + LINE - 1) // LINE * LINE
-            room += <double> size * b.itemsize[k]
-    room += <double> workspace * itemsize(SCALAR, loop.dtype)
-    if room > 4e18:
-        return NO_MEMORY
-    b.bytes += workspace * itemsize(SCALAR, loop.dtype)
-    b.work = CALL_WORK + <double> elements * largest
-    run(items, b.work, not loop.derivative, matrices, b)
-    return NO_MEMORY if b.failures is not NULL and b.failures.memory else FINE
-
-
-cdef void coalesce(Batch *b) noexcept nogil:
-    """Join batch axes that every operand walks in one stride, and drop axes of length 1."""
-    cdef int k, axis, last = -1
-    cdef bint joins
-    for axis in range(b.ndim):
-        if b.shape[axis] == 1:
-            continue
-        joins = last >= 0
-        if joins:
-            for k in range(b.loop.nop):
-                joins = joins and b.strides[k][last] == b.shape[axis] * b.strides[k][axis]
-        if joins:
-            b.shape[last] *= b.shape[axis]
-        else:
-            last += 1
-            b.shape[last] = b.shape[axis]
-        for k in range(b.loop.nop):
-            b.strides[k][last] = b.strides[k][axis]
-    b.ndim = last + 1
 
 
 cdef void fail(const char *message) noexcept nogil:
@@ -573,6 +316,7 @@ cdef class Kernel:
             memset(loop, 0, sizeof(Loop))
             loop.matrix = <matrix_function> <size_t> functions[dtype]
             loop.workspace = <workspace_function> workspace
+            loop.lanes = lane_kernel(name.encode(), dtype)
             loop.dtype = dtype
             loop.nin, loop.nop, loop.ndim = len(self.inputs), len(operands), len(letters)
             loop.derivative = bool(self.followers)
@@ -996,6 +740,34 @@ def set_num_threads(int threads):
 
 def get_num_threads():
     return c_get_num_threads()
+
+
+# ---- lanes
+
+def lanes():
+    """The instruction set of the lanes in use, "off" if there are none in use."""
+    return "off" if lane_variant() is NULL else lane_variant().name.decode()
+
+
+def lane_choices():
+    """What `set_lanes` takes on this CPU."""
+    names, i = [], 0
+    while lane_variants()[i] is not NULL:
+        names.append(lane_variants()[i].name.decode())
+        i += 1
+    return [*names, "off"]
+
+
+def set_lanes(name, limit=0):
+    """Choose the lanes; `limit` is a largest n in place of the measured ones."""
+    choices = lane_choices()
+    set_lane_limit(limit)
+    set_lane_variant(lane_variants()[choices.index(name)])      # there is a NULL after the last
+
+
+def lane_kernels():
+    """Names of the kernels that have a lane function, for each of the four dtypes."""
+    return [name for name in _kernels if lane_kernel(name.encode(), 0) >= 0]
 
 
 def set_blas(size_t setter, size_t getter):

@@ -1,0 +1,80 @@
+"""Up to which n lanes are faster than one matrix at a time: the sizes in src/lanes/lanes.cpp come from this table.
+
+    python crossovers.py                           # every kernel that has a lane function, on this CPU's best lanes
+    python crossovers.py --ops cholesky,solve --dtypes float32 --lanes avx2
+
+Prints the time of one matrix at a time over that of lanes, the median of interleaved rounds.
+"""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+from cases import CASES
+from matkern.kernels import gufunc
+
+import matkern as mk
+
+SIZES = (2, 4, 8, 12, 16, 24, 32, 48)
+ENTRIES = 300_000  # of an operand: a batch of matrices that does not stay in the first caches
+
+
+def runs(case, n, dtype):
+    """Kernel's name -> a function that runs it."""
+    op, rng = mk.OPS[case.op], np.random.default_rng(0)
+    inputs = [x.astype(dtype) for x in case.draw(rng, max(2, ENTRIES // n**2), n, dtype)]
+    values = op.run_forward(inputs, case.options)
+
+    def like(names):
+        return {k: rng.standard_normal(values[k].shape).astype(values[k].dtype) for k in names}
+
+    bars, dots = like(op.differentiable_outputs), like(op.differentiable_inputs)
+    bars = {k: g * values[k] if values[k].dtype.kind == "c" else g for k, g in bars.items()}
+    return {
+        op.forward.name: lambda: op.run_forward(inputs, case.options),
+        op.pullback.name: lambda: op.run_pullback(values, bars, case.options),
+        op.pushforward.name: lambda: op.run_pushforward(values, dots, case.options),
+    }
+
+
+def ratio(run, lanes, rounds=5):
+    times = {"off": [], lanes: []}
+    for _ in range(rounds):
+        for choice, seconds in times.items():
+            gufunc.set_lanes(choice, SIZES[-1])
+            run()
+            start, count = time.perf_counter(), 0
+            while time.perf_counter() - start < 0.01:
+                run()
+                count += 1
+            seconds.append((time.perf_counter() - start) / count)
+    gufunc.set_lanes(lanes)
+    return statistics.median(a / b for a, b in zip(*times.values(), strict=True))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ops", default="", help="comma-separated operations (default: all)")
+    parser.add_argument("--dtypes", default="float64,float32,complex128,complex64")
+    parser.add_argument("--lanes", default=gufunc.lane_choices()[-2], choices=gufunc.lane_choices()[:-1])
+    args = parser.parse_args()
+    print(f"{args.lanes}, {mk.get_num_threads()} threads")
+    print(f"{'kernel':<24}{'dtype':<12}" + "".join(f"{n:>7}" for n in SIZES) + "   up to")
+    done = set()
+    for case in CASES:
+        for dtype in args.dtypes.split(","):
+            names = {mk.OPS[case.op].forward.name, mk.OPS[case.op].pullback.name, mk.OPS[case.op].pushforward.name}
+            names = (names & set(gufunc.lane_kernels())) - {name for name, d in done if d == dtype}
+            if not names or (args.ops and case.op not in args.ops.split(",")):
+                continue
+            points = {n: runs(case, n, dtype) for n in SIZES}
+            for name in sorted(names):
+                row = [ratio(points[n][name], args.lanes) for n in SIZES]
+                most = max((n for n, r in zip(SIZES, row, strict=True) if r >= 1), default=0)
+                print(f"{name:<24}{dtype:<12}" + "".join(f"{r:>7.2f}" for r in row) + f"{most:>8}", flush=True)
+                done.add((name, dtype))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,422 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""One call of a kernel, laid out: how its matrices lie, which of them go through lanes, and the loop over them.
+
+What gufunc.pyx does without Python.
+"""
+
+from libc.limits cimport INT_MAX
+from libc.math cimport NAN
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from gufunc cimport NONFINITE, matrix_function, workspace_function
+
+
+cdef extern from "parallel.hpp" namespace "matkern":
+    ctypedef void (*Body)(void *context, int64_t first, int64_t last) noexcept nogil
+    void run(int64_t items, double work, bint lapack, Body body, void *context) nogil
+
+
+cdef extern from "lanes/lanes.hpp" namespace "matkern":
+    ctypedef uint64_t (*LaneFunction)(void **x, const Py_ssize_t *n, const int *option, void *work) noexcept nogil
+    cdef struct LaneKernel:
+        LaneFunction run
+        int most
+        Py_ssize_t (*workspace)(const Py_ssize_t *n) noexcept nogil
+    cdef struct LaneVariant:
+        const char *name
+        int bytes
+        const LaneKernel *kernels
+        void (*pack)(int size, int width, int parts, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t row,
+                     Py_ssize_t column, const char **places, void *out) noexcept nogil
+        uint64_t (*unpack)(int size, int width, int parts, bint integers, int count, Py_ssize_t rows,
+                           Py_ssize_t columns, Py_ssize_t row, Py_ssize_t column, const void *lanes,
+                           char **places) noexcept nogil
+    const LaneVariant *lane_variant() nogil
+    const LaneVariant **lane_variants()
+    void set_lane_variant(const LaneVariant *variant)
+    int lane_kernel(const char *name, int dtype)
+    int lane_limit() nogil
+    void set_lane_limit(int limit)
+
+
+cdef extern from *:
+    """
+    #include <mutex>
+
+    struct Failures {                   // what went wrong in one call, gathered from its threads
+        std::mutex mutex;
+        int64_t first = -1, count = 0;  // the first matrix by its place in the batch, and how many
+        int code = 0;                   // of the first
+        bool memory = false;            // no room for a workspace
+
+        void note(int64_t index, int its_code) {
+            std::lock_guard<std::mutex> lock(mutex);
+            if (first < 0 || index < first) { first = index; code = its_code; }
+            ++count;
+        }
+    };
+    """
+    cdef cppclass Failures:
+        int64_t first, count
+        int code
+        bint memory
+        void note(int64_t index, int code) noexcept nogil
+
+
+cdef enum:
+    MAX_OPERANDS = 12
+    MAX_WIDTH = 16          # lanes
+    MAX_CORE = 2            # axes of a matrix
+    MAX_DIMS = 4            # letters in a signature
+    MAX_OPTIONS = 4
+    MAX_BATCH = 64          # NumPy's own limit
+    LINE = 64               # bytes; operands packed in a workspace start on a cache line
+    LEAST_IN_LANES = 2
+    CALL_WORK = 500         # what a few calls of BLAS cost for the smallest matrix, in flops
+
+cdef enum Kind:             # of an operand
+    SCALAR
+    REAL
+    COMPLEX
+    INTEGER
+
+cdef struct Operand:
+    Kind kind
+    bint follows            # a cotangent or a tangent
+    int ndim
+    int dim[MAX_CORE]       # which letter each core axis is
+
+cdef struct Loop:           # a kernel for one dtype and one combination of options; `data` of a gufunc's loop
+    matrix_function matrix
+    workspace_function workspace
+    int lanes                                              # the lane function's place in its table, -1: there is none
+    int dtype
+    int nin, nop, ndim
+    bint derivative         # some operand is a cotangent or a tangent
+    int least               # which letter is `min`, -1 if there is none
+    int m, n                # and those whose smaller it is
+    int declared            # of a gufunc: m or n, whichever stands for `min` in its signature
+    Operand operand[MAX_OPERANDS]
+    int option[MAX_OPTIONS]
+
+cdef struct Batch:          # one call
+    const Loop *loop
+    Failures *failures
+    Failures *cautions                                     # NULL: nobody hears of them
+    Py_ssize_t n[MAX_DIMS]
+    char *data[MAX_OPERANDS]                               # NULL: absent, or not wanted
+    Py_ssize_t core_strides[MAX_OPERANDS][MAX_CORE]
+    int ndim                                               # of the batch
+    Py_ssize_t shape[MAX_BATCH]
+    Py_ssize_t strides[MAX_OPERANDS][MAX_BATCH]
+    Py_ssize_t itemsize[MAX_OPERANDS]
+    Py_ssize_t rows[MAX_OPERANDS]                          # of a core, 1 where it has no such axis
+    Py_ssize_t columns[MAX_OPERANDS]
+    bint packed[MAX_OPERANDS]                              # the core is not C-contiguous
+    Py_ssize_t bytes                                       # of workspace, per thread
+    const LaneVariant *variant                             # of lanes, NULL: one matrix after the other
+    int width                                              # lanes
+    Py_ssize_t lane_bytes                                  # of workspace for them, per thread
+    double work                                            # per matrix, for the cost model
+
+
+cdef inline bint is_complex(Kind kind, int dtype) noexcept nogil:
+    return kind == COMPLEX or (kind == SCALAR and dtype & 2)
+
+
+cdef inline Py_ssize_t itemsize(Kind kind, int dtype) noexcept nogil:
+    cdef Py_ssize_t real = 8 if dtype & 1 else 4
+    if kind == INTEGER:
+        return sizeof(int)
+    return 2 * real if is_complex(kind, dtype) else real
+
+
+# ---- one matrix after the other
+
+ctypedef struct pair:
+    uint64_t first, second
+
+ctypedef fused item:
+    uint32_t
+    uint64_t
+    pair
+
+
+cdef inline void copy_items(item *unused, Py_ssize_t m, Py_ssize_t n, char *a, Py_ssize_t ra, Py_ssize_t ca,
+                            char *out, Py_ssize_t ro, Py_ssize_t co) noexcept nogil:
+    cdef Py_ssize_t i, j, i0, j0
+    for i0 in range(0, m, 16):
+        for j0 in range(0, n, 16):
+            for i in range(i0, min(i0 + 16, m)):
+                for j in range(j0, min(j0 + 16, n)):
+                    (<item*> (out + i * ro + j * co))[0] = (<item*> (a + i * ra + j * ca))[0]
+
+
+cdef inline void copy_core(Py_ssize_t size, Py_ssize_t m, Py_ssize_t n, char *a, Py_ssize_t ra, Py_ssize_t ca,
+                           char *out, Py_ssize_t ro, Py_ssize_t co) noexcept nogil:
+    """Copy an (m, n) matrix of `size`-byte items between any strides, tile by tile."""
+    if size == 4:
+        copy_items[uint32_t](NULL, m, n, a, ra, ca, out, ro, co)
+    elif size == 8:
+        copy_items[uint64_t](NULL, m, n, a, ra, ca, out, ro, co)
+    else:
+        copy_items[pair](NULL, m, n, a, ra, ca, out, ro, co)
+
+
+cdef inline void fill_nan(Kind kind, int dtype, Py_ssize_t size, char *out) noexcept nogil:
+    """NaN in every number; integers, which have none, become zero."""
+    cdef Py_ssize_t i, count
+    if kind == INTEGER:
+        memset(out, 0, size * sizeof(int))
+        return
+    count = 2 * size if is_complex(kind, dtype) else size
+    for i in range(count):
+        if dtype & 1:
+            (<double*> out)[i] = NAN
+        else:
+            (<float*> out)[i] = NAN
+
+
+cdef inline void start(Batch *b, int64_t first, Py_ssize_t *index, char **p) noexcept nogil:
+    """The operands of the matrix `first`, and its place in the batch."""
+    cdef int k, axis
+    for k in range(b.loop.nop):
+        p[k] = b.data[k]
+    for axis in range(b.ndim - 1, -1, -1):
+        index[axis] = first % b.shape[axis]
+        first //= b.shape[axis]
+        for k in range(b.loop.nop):
+            if p[k] is not NULL:
+                p[k] += index[axis] * b.strides[k][axis]
+
+
+cdef inline void advance(Batch *b, Py_ssize_t *index, char **p) noexcept nogil:
+    """To the next matrix."""
+    cdef int k, axis
+    for axis in range(b.ndim - 1, -1, -1):
+        index[axis] += 1
+        for k in range(b.loop.nop):
+            if p[k] is not NULL:
+                p[k] += b.strides[k][axis]
+        if index[axis] < b.shape[axis]:
+            return
+        for k in range(b.loop.nop):
+            if p[k] is not NULL:
+                p[k] -= b.shape[axis] * b.strides[k][axis]
+        index[axis] = 0
+
+
+cdef inline void matrices(void *context, int64_t first, int64_t last) noexcept nogil:
+    """Do the matrices first <= i < last of the batch."""
+    cdef Batch *b = <Batch*> context
+    cdef const Loop *loop = b.loop
+    cdef char *p[MAX_OPERANDS]
+    cdef void *x[MAX_OPERANDS]
+    cdef Py_ssize_t index[MAX_BATCH]
+    cdef int64_t i
+    cdef Py_ssize_t size
+    cdef int k, code
+    cdef char *block = NULL
+    cdef char *work = NULL
+    if b.bytes:
+        block = <char*> malloc(b.bytes + LINE)
+        if block is NULL:
+            b.failures.memory = True
+            return
+        work = block + LINE - <size_t> block % LINE
+    start(b, first, index, p)
+    for k in range(loop.nop):           # operands packed at the front of the workspace, the kernel's own after
+        x[k] = p[k]
+        if b.packed[k]:
+            x[k] = work
+            work += (b.rows[k] * b.columns[k] * b.itemsize[k] + LINE - 1) // LINE * LINE
+
+    for i in range(first, last):
+        for k in range(loop.nop):
+            if not b.packed[k]:
+                x[k] = p[k]
+            elif k < loop.nin:
+                size = b.itemsize[k]
+                copy_core(size, b.rows[k], b.columns[k], p[k], b.core_strides[k][0], b.core_strides[k][1],
+                          <char*> x[k], b.columns[k] * size, size)
+        code = loop.matrix(x, b.n, loop.option, work)
+        if code > 0 and b.failures is not NULL:
+            b.failures.note(i, code)
+        elif code < NONFINITE and b.cautions is not NULL:
+            b.cautions.note(i, code)
+        for k in range(loop.nin, loop.nop):
+            if x[k] is NULL:
+                continue
+            if code > 0 or code == NONFINITE:
+                fill_nan(loop.operand[k].kind, loop.dtype, b.rows[k] * b.columns[k], <char*> x[k])
+            if b.packed[k]:
+                size = b.itemsize[k]
+                copy_core(size, b.rows[k], b.columns[k], <char*> x[k], b.columns[k] * size, size,
+                          p[k], b.core_strides[k][0], b.core_strides[k][1])
+        advance(b, index, p)
+    free(block)
+
+
+# ---- one matrix to a lane
+
+cdef inline int components(Kind kind, int dtype) noexcept nogil:
+    return 2 if is_complex(kind, dtype) else 1
+
+
+cdef inline Py_ssize_t lane_room(Batch *b, int k) noexcept nogil:
+    """Bytes of operand k in lanes, in whole cache lines."""
+    return (b.rows[k] * b.columns[k] * b.itemsize[k] * b.width + LINE - 1) // LINE * LINE
+
+
+cdef inline void lane_blocks(void *context, int64_t first, int64_t last) noexcept nogil:
+    """Do the matrices of the blocks first <= i < last, each of as many matrices as there are lanes.
+
+    The last block's free lanes hold its first matrix. What a lane function leaves, `matrices` does.
+    """
+    cdef Batch *b = <Batch*> context
+    cdef const Loop *loop = b.loop
+    cdef const LaneVariant *variant = b.variant
+    cdef char *p[MAX_OPERANDS]
+    cdef void *x[MAX_OPERANDS]
+    cdef char *places[MAX_OPERANDS][MAX_WIDTH]
+    cdef bint fixed[MAX_OPERANDS]                           # the same matrix for the whole batch
+    cdef int size[MAX_OPERANDS]
+    cdef int parts[MAX_OPERANDS]
+    cdef Py_ssize_t index[MAX_BATCH]
+    cdef int64_t block, items = 1
+    cdef uint64_t again
+    cdef Kind kind
+    cdef int k, lane, axis, count, width = b.width
+    cdef char *memory = <char*> malloc(b.lane_bytes + LINE)
+    cdef char *work
+    if memory is NULL:
+        b.failures.memory = True
+        return
+    work = memory + LINE - <size_t> memory % LINE
+    for axis in range(b.ndim):
+        items *= b.shape[axis]
+    for k in range(loop.nop):
+        kind = loop.operand[k].kind
+        parts[k] = components(kind, loop.dtype)
+        size[k] = <int> (b.itemsize[k] // parts[k])
+        x[k] = NULL
+        if b.data[k] is not NULL:
+            x[k] = work
+            work += lane_room(b, k)
+        fixed[k] = k < loop.nin
+        for axis in range(b.ndim):
+            fixed[k] = fixed[k] and b.strides[k][axis] == 0
+    start(b, first * width, index, p)
+    for block in range(first, last):
+        count = <int> min(items - block * width, <int64_t> width)
+        for lane in range(count):
+            for k in range(loop.nop):
+                places[k][lane] = p[k]
+            advance(b, index, p)
+        for lane in range(count, width):
+            for k in range(loop.nop):
+                places[k][lane] = places[k][0]
+        for k in range(loop.nin):
+            if x[k] is not NULL and (block == first or not fixed[k]):
+                variant.pack(size[k], width, parts[k], b.rows[k], b.columns[k], b.core_strides[k][0],
+                             b.core_strides[k][1], <const char**> places[k], x[k])
+        again = variant.kernels[loop.lanes].run(x, b.n, loop.option, work)
+        for k in range(loop.nin, loop.nop):
+            if x[k] is not NULL:
+                again |= variant.unpack(size[k], width, parts[k], loop.operand[k].kind == INTEGER, count, b.rows[k],
+                                        b.columns[k], b.core_strides[k][0], b.core_strides[k][1], x[k], places[k])
+        for lane in range(count):
+            if again >> lane & 1:
+                matrices(b, block * width + lane, block * width + lane + 1)
+    free(memory)
+
+
+cdef inline bint in_lanes(Batch *b, int64_t items, Py_ssize_t largest) noexcept nogil:
+    """Whether lanes are faster than the matrix function; if so, how they are laid out."""
+    cdef const Loop *loop = b.loop
+    cdef const LaneKernel *kernel
+    cdef int k
+    b.variant = lane_variant()
+    if loop.lanes < 0 or b.variant is NULL or items < LEAST_IN_LANES:
+        return False
+    kernel = &b.variant.kernels[loop.lanes]
+    if largest > (lane_limit() or kernel.most):
+        return False
+    b.width = b.variant.bytes // (8 if loop.dtype & 1 else 4)
+    b.lane_bytes = 0 if kernel.workspace is NULL else kernel.workspace(b.n) * itemsize(SCALAR, loop.dtype) * b.width
+    for k in range(loop.nop):
+        b.lane_bytes += lane_room(b, k)
+    return True
+
+
+cdef enum Refusal:
+    FINE
+    TOO_LARGE               # for the 32-bit integers of BLAS or LAPACK
+    NO_MEMORY
+
+
+cdef inline Refusal go(Batch *b) noexcept nogil:
+    """Lay out one call whose operands, core dimensions and batch are known, and run it."""
+    cdef const Loop *loop = b.loop
+    cdef Py_ssize_t items = 1, largest = 1, elements = 0, size, workspace
+    cdef double room = 0
+    cdef int k, axis
+    for axis in range(b.ndim):
+        items *= b.shape[axis]
+    for k in range(loop.ndim):
+        largest = max(largest, b.n[k])
+    if largest > INT_MAX:
+        return TOO_LARGE
+    workspace = loop.workspace(b.n, loop.option) if loop.workspace is not NULL else 0
+    if workspace < 0:
+        return TOO_LARGE
+    if items == 0:
+        return FINE
+    b.bytes = 0
+    for k in range(loop.nop):
+        b.itemsize[k] = itemsize(loop.operand[k].kind, loop.dtype)
+        b.rows[k] = b.n[loop.operand[k].dim[0]] if loop.operand[k].ndim == 2 else 1
+        b.columns[k] = b.n[loop.operand[k].dim[loop.operand[k].ndim - 1]] if loop.operand[k].ndim else 1
+        size = b.rows[k] * b.columns[k]
+        b.packed[k] = b.data[k] is not NULL and size > 0 and not (
+            (b.columns[k] == 1 or b.core_strides[k][1] == b.itemsize[k])
+            and (b.rows[k] == 1 or b.core_strides[k][0] == b.columns[k] * b.itemsize[k]))
+        if b.data[k] is not NULL:
+            elements += size
+        if b.packed[k]:
+            b.bytes += (size * b.itemsize[k] + LINE - 1) // LINE * LINE
+            room += <double> size * b.itemsize[k]
+    room += <double> workspace * itemsize(SCALAR, loop.dtype)
+    if room > 4e18:
+        return NO_MEMORY
+    b.bytes += workspace * itemsize(SCALAR, loop.dtype)
+    if in_lanes(b, items, largest):
+        b.work = b.width * <double> elements * (largest + 16) / 32
+        run((items + b.width - 1) // b.width, b.work, False, lane_blocks, b)
+    else:
+        b.work = CALL_WORK + <double> elements * largest
+        run(items, b.work, not loop.derivative, matrices, b)
+    return NO_MEMORY if b.failures is not NULL and b.failures.memory else FINE
+
+
+cdef inline void coalesce(Batch *b) noexcept nogil:
+    """Join batch axes that every operand walks in one stride, and drop axes of length 1."""
+    cdef int k, axis, last = -1
+    cdef bint joins
+    for axis in range(b.ndim):
+        if b.shape[axis] == 1:
+            continue
+        joins = last >= 0
+        if joins:
+            for k in range(b.loop.nop):
+                joins = joins and b.strides[k][last] == b.shape[axis] * b.strides[k][axis]
+        if joins:
+            b.shape[last] *= b.shape[axis]
+        else:
+            last += 1
+            b.shape[last] = b.shape[axis]
+        for k in range(b.loop.nop):
+            b.strides[k][last] = b.strides[k][axis]
+    b.ndim = last + 1

@@ -1,0 +1,56 @@
+// Which variant of the lanes this process uses, from what the CPU has.
+#include <atomic>
+#include <cstring>
+
+#include "lanes.hpp"
+
+namespace lanes_baseline { extern const matkern::LaneVariant variant; }
+#if defined(__x86_64__)
+namespace lanes_avx2 { extern const matkern::LaneVariant variant; }
+namespace lanes_avx512 { extern const matkern::LaneVariant variant; }
+#endif
+
+namespace matkern {
+namespace {
+
+struct Variants {
+    const LaneVariant *list[4] = {};
+    std::atomic<const LaneVariant *> chosen;
+    std::atomic<int> limit{0};
+
+    Variants() {
+        int count = 0;
+        list[count++] = &lanes_baseline::variant;
+#if defined(__x86_64__)
+        __builtin_cpu_init();
+        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) list[count++] = &lanes_avx2::variant;
+        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
+            && __builtin_cpu_supports("avx512bw"))
+            list[count++] = &lanes_avx512::variant;
+#endif
+        chosen = list[count - 1];
+    }
+};
+
+Variants &variants() {
+    static Variants those;
+    return those;
+}
+
+}  // namespace
+
+const LaneVariant *const *lane_variants() { return variants().list; }
+const LaneVariant *lane_variant() { return variants().chosen.load(std::memory_order_relaxed); }
+int lane_limit() { return variants().limit.load(std::memory_order_relaxed); }
+void set_lane_limit(int limit) { variants().limit = limit; }
+
+void set_lane_variant(const LaneVariant *variant) { variants().chosen = variant; }
+
+int lane_kernel(const char *name, int dtype) {
+    const LaneVariant &first = *variants().list[0];
+    for (int i = 0; i < first.count; ++i)
+        if (first.kernels[i].dtype == dtype && !std::strcmp(first.kernels[i].name, name)) return i;
+    return -1;
+}
+
+}  // namespace matkern

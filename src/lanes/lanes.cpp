@@ -1,0 +1,82 @@
+// The lane functions of one instruction set. setup.py compiles this file once for each, with LANES (the namespace) and
+// BYTES (of a register) defined.
+#include "lanes.hpp"
+
+#include "cholesky.hpp"
+#include "eigh.hpp"
+#include "lu.hpp"
+#include "matmul.hpp"
+#include "packing.hpp"
+#include "qr.hpp"
+#include "svd.hpp"
+#include "triangular.hpp"
+
+namespace LANES {
+namespace {
+
+using S = Real<float, BYTES / 4>;
+using D = Real<double, BYTES / 8>;
+using C = Complex<float, BYTES / 4>;
+using Z = Complex<double, BYTES / 8>;
+
+ptrdiff_t vector(const ptrdiff_t *n) { return n[0]; }
+ptrdiff_t matrix(const ptrdiff_t *n) { return n[0] * n[0]; }
+ptrdiff_t factored(const ptrdiff_t *n) { return n[0] * (n[0] + 1); }
+ptrdiff_t two_matrices(const ptrdiff_t *n) { return 2 * n[0] * n[0]; }
+ptrdiff_t reflected(const ptrdiff_t *n) { return n[0] * n[1] + n[2]; }
+ptrdiff_t thin_qr(const ptrdiff_t *n) { return (n[0] + 2 * n[1]) * n[1]; }
+ptrdiff_t thin_svd(const ptrdiff_t *n) {
+    ptrdiff_t most = n[0] > n[2] ? n[0] : n[2];
+    return n[1] * (2 * n[1] + most + 1);
+}
+ptrdiff_t solution(const ptrdiff_t *n) { return n[0] * n[1]; }
+ptrdiff_t three_solutions(const ptrdiff_t *n) { return 3 * n[0] * n[1]; }
+
+// A kernel's name is its lane function's. The largest n of real and of complex matrices are from bench/crossovers.py.
+#define KERNEL(name, real, complex, workspace)                                               \
+    {#name, 0, name<S>, real, workspace}, {#name, 1, name<D>, real, workspace},              \
+    {#name, 2, name<C>, complex, workspace}, {#name, 3, name<Z>, complex, workspace}
+
+const matkern::LaneKernel kernels[] = {
+    KERNEL(cholesky, 32, 32, nullptr),
+    KERNEL(cholesky_vjp, 32, 32, vector),
+    KERNEL(cholesky_jvp, 32, 32, nullptr),
+    KERNEL(cholesky_solve, 32, 32, nullptr),
+    KERNEL(cholesky_solve_vjp, 32, 32, three_solutions),
+    KERNEL(cholesky_solve_jvp, 32, 32, solution),
+    KERNEL(det, 32, 32, factored),
+    KERNEL(det_vjp, 32, 32, nullptr),
+    KERNEL(det_jvp, 32, 32, matrix),
+    KERNEL(eigh_vjp, 24, 32, two_matrices),
+    KERNEL(eigh_jvp, 24, 32, two_matrices),
+    KERNEL(inv, 32, 32, factored),
+    KERNEL(inv_vjp, 20, 32, matrix),
+    KERNEL(inv_jvp, 6, 24, matrix),
+    KERNEL(lu_factor, 32, 32, nullptr),
+    KERNEL(lu_factor_vjp, 32, 32, nullptr),
+    KERNEL(lu_factor_jvp, 32, 32, nullptr),
+    KERNEL(slogdet_vjp, 32, 32, nullptr),
+    KERNEL(slogdet_jvp, 32, 32, matrix),
+    KERNEL(matmul, 6, 32, nullptr),
+    KERNEL(matmul_vjp, 12, 24, nullptr),
+    KERNEL(matmul_jvp, 6, 32, nullptr),
+    KERNEL(qr, 32, 32, reflected),
+    KERNEL(qr_vjp, 32, 32, thin_qr),
+    KERNEL(qr_jvp, 32, 32, thin_qr),
+    KERNEL(solve, 32, 32, factored),
+    KERNEL(solve_vjp, 32, 32, solution),
+    KERNEL(solve_jvp, 32, 32, nullptr),
+    KERNEL(svd_vjp, 32, 32, thin_svd),
+    KERNEL(svd_jvp, 24, 32, thin_svd),
+    KERNEL(solve_triangular, 32, 32, nullptr),
+    KERNEL(solve_triangular_vjp, 32, 32, solution),
+    KERNEL(solve_triangular_jvp, 32, 32, nullptr),
+};
+
+}  // namespace
+
+extern const matkern::LaneVariant variant;
+const matkern::LaneVariant variant = {NAME,        BYTES,        kernels, sizeof(kernels) / sizeof(kernels[0]),
+                                      pack<BYTES>, unpack<BYTES>};
+
+}  // namespace LANES

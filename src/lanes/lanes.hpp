@@ -1,0 +1,47 @@
+// Small matrices, one to a lane of a SIMD register: what the batch layer sees of them.
+//
+// A lane function does `width` matrices at once. Its operands are those of the matrix function of the same kernel, packed:
+// entry e of matrix i is at [e * width + i], a complex one has its real parts at [2 e width + i], then its imaginary ones.
+// It returns the lanes (bit i for matrix i) that the matrix function is to do again, because they fail, or may; the batch
+// layer adds those with a number that is not finite. So what is an error, and NaN, is decided in one place.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace matkern {
+
+using LaneFunction = uint64_t (*)(void **x, const ptrdiff_t *n, const int *option, void *work);
+
+struct LaneKernel {
+    const char *name;       // of the kernel
+    int dtype;              // bit 0: double precision, bit 1: complex
+    LaneFunction run;
+    int most;               // the largest n for which it was measured to be faster than the matrix function
+    ptrdiff_t (*workspace)(const ptrdiff_t *n);  // elements of the dtype, per matrix; NULL: none
+};
+
+// The same source, compiled for one instruction set.
+struct LaneVariant {
+    const char *name;       // of the instruction set
+    int bytes;              // of its registers
+    const LaneKernel *kernels;
+    int count;
+    // Packs (rows, columns) numbers of `parts` components of `size` bytes, `row` and `column` bytes apart, from
+    // `width` places.
+    void (*pack)(int size, int width, int parts, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t row, ptrdiff_t column,
+                 const char *const *places, void *out);
+    // The way back, to the first `count` places. Returns the lanes with a number that is not finite (`integers`: none).
+    uint64_t (*unpack)(int size, int width, int parts, bool integers, int count, ptrdiff_t rows, ptrdiff_t columns,
+                       ptrdiff_t row, ptrdiff_t column, const void *in, char *const *places);
+};
+
+// The variants that this CPU can run, the best one last; nullptr after it. All have the same kernels.
+const LaneVariant *const *lane_variants();
+// The one in use, nullptr if lanes are off; the best one until it is set.
+const LaneVariant *lane_variant();
+void set_lane_variant(const LaneVariant *variant);
+int lane_limit();  // if not 0, in place of each kernel's `most`: to measure those
+void set_lane_limit(int limit);
+int lane_kernel(const char *name, int dtype);  // its place among `kernels`, -1 if there is none
+
+}  // namespace matkern

@@ -1,0 +1,408 @@
+// LU with partial pivoting in each lane, and what is solved with it: lu.pyx, solve.pyx and inv.pyx have the formulas.
+#pragma once
+#include "cholesky.hpp"
+#include "matmul.hpp"
+
+namespace LANES {
+
+constexpr int WORTH = 200;  // as in det.pyx
+
+// The row with which row j of each lane is interchanged, as LAPACK's, from 0.
+template <class N> using Row = typename N::Mask;
+
+template <class N> inline Row<N> row_number(ptrdiff_t i) { return Row<N>{} + typename bits_of<typename N::scalar>::type(i); }
+
+// Row j and the row `pivot`, of rows j < pivot < n.
+template <class N, class Size>
+inline void interchange(Size n, ptrdiff_t k, ptrdiff_t j, Row<N> pivot, View<N> x) {
+    for (ptrdiff_t i = j + 1; i < n; ++i) {
+        Row<N> here = pivot == row_number<N>(i);
+        if (!any(here)) continue;
+        for (ptrdiff_t c = 0; c < k; ++c) {
+            N upper = x(j, c), lower = x(i, c);
+            x.set(j, c, select(here, lower, upper));
+            x.set(i, c, select(here, upper, lower));
+        }
+    }
+}
+
+template <class N> inline Row<N> load_row(const int *piv, ptrdiff_t j) {
+    Row<N> row;
+    for (int w = 0; w < N::width; ++w) row[w] = piv[j * N::width + w];
+    return row;
+}
+
+// The first `count` interchanges of a factorisation; backward: in reverse order.
+template <class N, class Size>
+inline void permute_rows(Size m, ptrdiff_t k, const int *piv, bool backward, View<N> x, ptrdiff_t count) {
+    for (ptrdiff_t step = 0; step < count; ++step) {
+        ptrdiff_t j = backward ? count - 1 - step : step;
+        interchange(m, k, j, load_row<N>(piv, j), x);
+    }
+}
+
+// P L U = A of shape (m, n) in place. Returns the lanes in which a division was by zero.
+template <class N, class Size, class Other> inline uint64_t factor(Size m, Other n, View<N> a, int *piv) {
+    using R = typename N::real_type;
+    typename N::Mask zeros{};
+    for (ptrdiff_t j = 0; j < (m < n ? ptrdiff_t(m) : ptrdiff_t(n)); ++j) {
+        R largest = abs1(a(j, j));
+        Row<N> pivot = row_number<N>(j);
+        for (ptrdiff_t i = j + 1; i < m; ++i) {
+            R size = abs1(a(i, j));
+            auto larger = size > largest;
+            largest = select(larger, size, largest);
+            pivot = larger ? row_number<N>(i) : pivot;
+        }
+        interchange(m, n, j, pivot, a);
+        for (int w = 0; w < N::width; ++w) piv[j * N::width + w] = int(pivot[w]);
+        if (j == m - 1) break;
+        zeros |= is_zero(a(j, j));
+        N inverse = reciprocal(a(j, j));
+        for (ptrdiff_t i = j + 1; i < m; ++i) {
+            N l = a(i, j) * inverse;
+            a.set(i, j, l);
+            for (ptrdiff_t c = j + 1; c < n; ++c) a.set(i, c, a(i, c) - l * a(j, c));
+        }
+    }
+    return to_bits(zeros);
+}
+
+// The lanes with an interchange of no row.
+template <class N> inline uint64_t invalid(ptrdiff_t count, ptrdiff_t m, const int *piv) {
+    typename N::Mask bad{};
+    for (ptrdiff_t j = 0; j < count; ++j) {
+        Row<N> row = load_row<N>(piv, j);
+        bad |= (row < row_number<N>(0)) | (row >= row_number<N>(m));
+    }
+    return to_bits(bad);
+}
+
+// The lanes whose factor cannot be solved with: a zero on the diagonal, an interchange of no row.
+template <class N, class Size> inline uint64_t unsolvable(Size n, void *lu, const int *piv) {
+    return zeros_on_diagonal(n, dense<N>(lu, n)) | invalid<N>(n, n, piv);
+}
+
+// B := op(A)^-1 B
+template <class N, class Size>
+inline void solve_factored(int op, Size n, ptrdiff_t k, void *lu, const int *piv, View<N> b) {
+    bool transposed = op & TRANSPOSED;
+    if (!transposed) permute_rows(n, k, piv, false, b, n);
+    with_op<N>(op, lu, n, [&](auto view) {                  // L U, or U^T L^T
+        substitute(n, k, view, !transposed, b);
+        substitute(n, k, view.backward(n), transposed, b.upside_down(n));
+        return uint64_t(0);
+    });
+    if (transposed) permute_rows(n, k, piv, true, b, n);
+}
+
+template <class N> inline void identity(ptrdiff_t n, View<N> x) {
+    for (ptrdiff_t i = 0; i < n; ++i)
+        for (ptrdiff_t j = 0; j < n; ++j) x.set(i, j, N(typename N::scalar(i == j)));
+}
+
+template <class N> uint64_t inv(void **x, const ptrdiff_t *n, const int *, void *work) {
+    return sized<N>(n[0], [&](auto size) {
+        View<N> lu = dense<N>(work, size), out = dense<N>(x[1], size);
+        int *piv = reinterpret_cast<int *>(lu.p + size * size);
+        copy<N>(size * size, x[0], work);
+        factor(size, size, lu, piv);
+        identity(size, out);
+        solve_factored(PLAIN, size, size, work, piv, out);
+        return zeros_on_diagonal(size, lu);
+    });
+}
+
+// -op(A) B op(A)
+template <class N> inline uint64_t sandwich(int op, ptrdiff_t n, void *a, void *b, void *out, void *work) {
+    return sized<N>(n, [&](auto size) {
+        return with_op<N>(op, a, size, [&](auto view) {
+            View<N> left = dense<N>(work, size), result = dense<N>(out, size);
+            multiply(size, size, size, view, dense<N>(b, size), left);
+            product(size, size, size, left, view, [&](ptrdiff_t i, ptrdiff_t j, N sum) { result.set(i, j, -sum); });
+            return uint64_t(0);
+        });
+    });
+}
+
+template <class N> uint64_t inv_vjp(void **x, const ptrdiff_t *n, const int *, void *work) {
+    return sandwich<N>(ADJOINT, n[0], x[0], x[1], x[2], work);
+}
+
+template <class N> uint64_t inv_jvp(void **x, const ptrdiff_t *n, const int *, void *work) {
+    return sandwich<N>(PLAIN, n[0], x[0], x[1], x[2], work);
+}
+
+// ---- lu_factor; A is (m, n)
+
+// perm: the row of A that is in each place
+template <class N> inline void permutation(ptrdiff_t m, ptrdiff_t count, const int *piv, int *perm) {
+    for (ptrdiff_t i = 0; i < m * N::width; ++i) perm[i] = int(i / N::width);
+    for (ptrdiff_t j = 0; j < count; ++j)
+        for (int w = 0; w < N::width; ++w) {
+            int *here = perm + j * N::width + w, *there = perm + piv[j * N::width + w] * N::width + w, row = *here;
+            *here = *there;
+            *there = row;
+        }
+}
+
+// x = [a, lu, piv, perm]
+template <class N> uint64_t lu_factor(void **x, const ptrdiff_t *n, const int *, void *) {
+    ptrdiff_t m = n[0], columns = n[1];
+    int *piv = static_cast<int *>(x[2]);
+    copy<N>(m * columns, x[0], x[1]);
+    uint64_t zeros = m == columns ? sized<N>(m, [&](auto size) { return factor(size, size, dense<N>(x[1], size), piv); })
+                                  : factor(m, columns, dense<N>(x[1], columns), piv);
+    if (x[3]) permutation<N>(m, m < columns ? m : columns, piv, static_cast<int *>(x[3]));
+    return zeros;
+}
+
+// The lanes that cannot be differentiated: a zero pivot with rows below it.
+template <class N> inline uint64_t undifferentiable(ptrdiff_t m, ptrdiff_t n, ptrdiff_t least, View<N> lu, const int *piv) {
+    return zeros_on_diagonal(least < m ? least : m - 1, lu) | invalid<N>(least, m, piv);
+}
+
+// x = [lu, piv, lu_bar, a_bar]: the steps of the factorisation, last first
+template <class N> uint64_t lu_factor_vjp(void **x, const ptrdiff_t *n, const int *, void *) {
+    ptrdiff_t m = n[0], columns = n[1], least = n[2];
+    View<N> lu = dense<N>(x[0], columns), g = dense<N>(x[3], columns);
+    copy<N>(m * columns, x[2], x[3]);
+    for (ptrdiff_t k = least - 1; k >= 0; --k) {
+        N inverse = reciprocal(conj(lu(k, k)));
+        for (ptrdiff_t i = k + 1; i < m; ++i) {
+            N l = conj(lu(i, k)), total = g(i, k);
+            for (ptrdiff_t j = k + 1; j < columns; ++j) {
+                total -= g(i, j) * conj(lu(k, j));
+                g.set(k, j, g(k, j) - l * g(i, j));
+            }
+            total = total * inverse;
+            g.set(i, k, total);
+            g.set(k, k, g(k, k) - l * total);
+        }
+    }
+    permute_rows(m, columns, static_cast<int *>(x[1]), true, g, least);
+    return undifferentiable(m, columns, least, lu, static_cast<int *>(x[1]));
+}
+
+// x = [lu, piv, a_dot, lu_dot]
+template <class N> uint64_t lu_factor_jvp(void **x, const ptrdiff_t *n, const int *, void *) {
+    ptrdiff_t m = n[0], columns = n[1], least = n[2];
+    View<N> lu = dense<N>(x[0], columns), t = dense<N>(x[3], columns);
+    copy<N>(m * columns, x[2], x[3]);
+    permute_rows(m, columns, static_cast<int *>(x[1]), false, t, least);
+    for (ptrdiff_t k = 0; k < least; ++k) {
+        N inverse = reciprocal(lu(k, k));
+        for (ptrdiff_t i = k + 1; i < m; ++i) {
+            N l = lu(i, k), dot = (t(i, k) - l * t(k, k)) * inverse;
+            t.set(i, k, dot);
+            for (ptrdiff_t j = k + 1; j < columns; ++j) t.set(i, j, t(i, j) - dot * lu(k, j) - l * t(k, j));
+        }
+    }
+    return undifferentiable(m, columns, least, lu, static_cast<int *>(x[1]));
+}
+
+// A^-H from the factor
+template <class N, class Size> inline void inverse_adjoint(Size n, void *lu, const int *piv, View<N> out) {
+    identity(n, out);
+    solve_factored(ADJOINT, n, n, lu, piv, out);
+}
+
+// ---- determinants; lanes whose product comes near the ends of the range, or whose matrix is badly conditioned, are
+// left to det.pyx
+
+// The product of the pivots with the sign of the interchanges; adds the lanes that are left.
+template <class N, class Size> inline N determinant(Size n, View<N> lu, const int *piv, typename N::Mask &bad) {
+    using R = typename N::real_type;
+    using T = typename N::scalar;
+    N product(T(1));
+    for (ptrdiff_t j = 0; j < n; ++j) {
+        N next = product * lu(j, j);
+        product = select(load_row<N>(piv, j) == row_number<N>(j), next, -next);
+        R size = abs1(product);
+        bad |= ~(size > R(limits<T>::smallest / limits<T>::eps)) | ~(size <= R(limits<T>::largest * limits<T>::eps));
+    }
+    return product;
+}
+
+// x = [a, det, lu, piv]
+template <class N> uint64_t det(void **x, const ptrdiff_t *n, const int *, void *work) {
+    return sized<N>(n[0], [&](auto size) {
+        View<N> lu = dense<N>(x[2] ? x[2] : work, size);
+        int *piv = static_cast<int *>(x[3] ? x[3] : static_cast<N *>(work) + size * size);
+        typename N::Mask bad{};
+        copy<N>(size * size, x[0], lu.p);
+        factor(size, size, lu, piv);
+        *static_cast<N *>(x[1]) = determinant(size, lu, piv, bad);
+        return to_bits(bad);
+    });
+}
+
+// G := scale conj(det(A)) A^-H; returns the lanes that are left.
+template <class N, class Size> inline uint64_t adjugate(Size n, void *lu_, const int *piv, N scale, View<N> g) {
+    using R = typename N::real_type;
+    using T = typename N::scalar;
+    View<N> lu = dense<N>(lu_, n);
+    typename N::Mask bad{};
+    R pivot(T(0)), row(T(0));
+    inverse_adjoint(n, lu_, piv, g);
+    for (ptrdiff_t i = 0; i < n; ++i) {
+        R sum(T(0));
+        for (ptrdiff_t j = 0; j < n; ++j) {
+            sum += abs1(g(i, j));
+            if (i <= j) pivot = select(abs1(lu(i, j)) > pivot, abs1(lu(i, j)), pivot);
+        }
+        row = select(sum > row, sum, row);
+    }
+    bad |= ~(row * pivot <= R(T(WORTH * n)));               // of the order of the condition
+    scale = scale * conj(determinant(n, lu, piv, bad));
+    for (ptrdiff_t i = 0; i < n * n; ++i) g.p[i] = g.p[i] * scale;
+    return to_bits(bad) | invalid<N>(n, n, piv);
+}
+
+// x = [lu, piv, det_bar, a_bar]
+template <class N> uint64_t det_vjp(void **x, const ptrdiff_t *n, const int *, void *) {
+    return sized<N>(n[0], [&](auto size) {
+        return adjugate(size, x[0], static_cast<int *>(x[1]), *static_cast<N *>(x[2]), dense<N>(x[3], size));
+    });
+}
+
+// x = [lu, piv, a_dot, det_dot]
+template <class N> uint64_t det_jvp(void **x, const ptrdiff_t *n, const int *, void *work) {
+    return sized<N>(n[0], [&](auto size) {
+        View<N> g = dense<N>(work, size), a_dot = dense<N>(x[2], size);
+        uint64_t left = adjugate(size, x[0], static_cast<int *>(x[1]), N(typename N::scalar(1)), g);
+        N total(typename N::scalar(0));
+        for (ptrdiff_t i = 0; i < size * size; ++i) total += conj(g.p[i]) * a_dot.p[i];
+        *static_cast<N *>(x[3]) = total;
+        return left;
+    });
+}
+
+// x = [sign, lu, piv, sign_bar, logabsdet_bar, a_bar]
+template <class N> uint64_t slogdet_vjp(void **x, const ptrdiff_t *n, const int *, void *) {
+    using R = typename N::real_type;
+    return sized<N>(n[0], [&](auto size) {
+        const int *piv = static_cast<int *>(x[2]);
+        if (N::parts == 1 && !x[4]) {                       // a real sign has no derivative
+            fill<N>(size * size, 0, x[5]);
+            return uint64_t(0);
+        }
+        N scale = x[4] ? N(*static_cast<R *>(x[4])) : N(typename N::scalar(0));
+        if constexpr (N::parts == 2)
+            if (x[3]) scale.im = (conj(*static_cast<N *>(x[0])) * *static_cast<N *>(x[3])).im;
+        View<N> g = dense<N>(x[5], size);
+        inverse_adjoint(size, x[1], piv, g);
+        for (ptrdiff_t i = 0; i < size * size; ++i) g.p[i] = g.p[i] * scale;
+        return unsolvable<N>(size, x[1], piv);
+    });
+}
+
+// x = [sign, lu, piv, a_dot, sign_dot, logabsdet_dot]
+template <class N> uint64_t slogdet_jvp(void **x, const ptrdiff_t *n, const int *, void *work) {
+    using R = typename N::real_type;
+    return sized<N>(n[0], [&](auto size) {
+        const int *piv = static_cast<int *>(x[2]);
+        View<N> t = dense<N>(work, size);                   // A^-1 A_dot
+        copy<N>(size * size, x[3], work);
+        solve_factored(PLAIN, size, size, x[1], piv, t);
+        N trace(typename N::scalar(0));
+        for (ptrdiff_t i = 0; i < size; ++i) trace += t(i, i);
+        if (x[4]) {
+            N turn(typename N::scalar(0));
+            if constexpr (N::parts == 2) turn.im = trace.im;
+            *static_cast<N *>(x[4]) = *static_cast<N *>(x[0]) * turn;
+        }
+        if (x[5]) *static_cast<R *>(x[5]) = real(trace);
+        return unsolvable<N>(size, x[1], piv);
+    });
+}
+
+// ---- solve; option = trans, assume_a
+
+// B := op(A)^-1 B from the factor of A, L L^H if `positive`
+template <class N, class Size>
+inline void solve_either(bool positive, int op, Size n, ptrdiff_t k, void *factor, const int *piv, View<N> b) {
+    if (!positive) return solve_factored(op, n, k, factor, piv, b);
+    // A^T = conj A
+    with_op<N>(op == TRANSPOSED || op == CONJUGATED ? CONJUGATED : PLAIN, factor, n, [&](auto l) {
+        substitute(n, k, l, false, b);
+        substitute(n, k, l.adjoint().backward(n), false, b.upside_down(n));
+        return uint64_t(0);
+    });
+}
+
+// x = [a, b, x, lu, piv]
+template <class N> uint64_t solve(void **x, const ptrdiff_t *n, const int *option, void *work) {
+    return sized<N>(n[0], [&](auto size) {
+        void *lu = x[3] ? x[3] : work;
+        int *piv = static_cast<int *>(x[4] ? x[4] : static_cast<N *>(work) + size * size);
+        uint64_t again;
+        if (option[1]) {
+            void *operands[] = {x[0], lu};
+            int lower = 0;
+            again = cholesky<N>(operands, n, &lower, nullptr);
+            for (int i = 0; i < size * N::width; ++i) piv[i] = i / N::width;
+        } else {
+            copy<N>(size * size, x[0], lu);
+            factor(size, size, dense<N>(lu, size), piv);
+            again = zeros_on_diagonal(size, dense<N>(lu, size));
+        }
+        copy<N>(size * n[1], x[1], x[2]);
+        solve_either(option[1], op_of(option[0]), size, n[1], lu, piv, dense<N>(x[2], n[1]));
+        return again;
+    });
+}
+
+// x = [lu, piv, x, x_bar, a_bar, b_bar]; the cotangent of op(A) is -B_bar X^H
+template <class N> uint64_t solve_vjp(void **x, const ptrdiff_t *n, const int *option, void *work) {
+    using R = typename N::real_type;
+    int op = op_of(option[0]);
+    return sized<N>(n[0], [&](auto size) {
+        const int *piv = static_cast<int *>(x[1]);
+        View<N> b_bar = dense<N>(x[5] ? x[5] : work, n[1]);
+        copy<N>(size * n[1], x[3], b_bar.p);
+        solve_either(option[1], op ^ ADJOINT, size, n[1], x[0], piv, b_bar);
+        if (x[4])
+            with_op<N>(op, x[4], size, [&](auto a_bar) {
+                product(size, size, n[1], b_bar, dense<N>(x[2], n[1]).adjoint(),
+                        [&](ptrdiff_t i, ptrdiff_t j, N sum) { a_bar.set(i, j, -sum); });
+                return uint64_t(0);
+            });
+        if (x[4] && option[1]) {                            // the Hermitian part
+            View<N> a_bar = dense<N>(x[4], size);
+            for (ptrdiff_t i = 0; i < size; ++i)
+                for (ptrdiff_t j = 0; j <= i; ++j) {
+                    N part = (a_bar(i, j) + conj(a_bar(j, i))) * R(typename N::scalar(0.5));
+                    a_bar.set(i, j, part);
+                    a_bar.set(j, i, conj(part));
+                }
+        }
+        return unsolvable<N>(size, x[0], piv);
+    });
+}
+
+// x = [lu, piv, x, a_dot, b_dot, x_dot]
+template <class N> uint64_t solve_jvp(void **x, const ptrdiff_t *n, const int *option, void *) {
+    using R = typename N::real_type;
+    int op = op_of(option[0]);
+    return sized<N>(n[0], [&](auto size) {
+        const int *piv = static_cast<int *>(x[1]);
+        View<N> x_dot = dense<N>(x[5], n[1]), solution = dense<N>(x[2], n[1]);
+        if (x[4]) copy<N>(size * n[1], x[4], x[5]);
+        else fill<N>(size * n[1], 0, x[5]);
+        auto subtract = [&](ptrdiff_t i, ptrdiff_t j, N sum) { x_dot.set(i, j, x_dot(i, j) - sum); };
+        if (x[3])
+            with_op<N>(op, x[3], size, [&](auto a_dot) {
+                if (option[1])
+                    product(size, n[1], size, [&](ptrdiff_t i, ptrdiff_t j) {
+                        return (a_dot(i, j) + conj(a_dot(j, i))) * R(typename N::scalar(0.5));
+                    }, solution, subtract);
+                else product(size, n[1], size, a_dot, solution, subtract);
+                return uint64_t(0);
+            });
+        solve_either(option[1], op, size, n[1], x[0], piv, x_dot);
+        return unsolvable<N>(size, x[0], piv);
+    });
+}
+
+}  // namespace LANES

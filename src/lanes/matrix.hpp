@@ -1,0 +1,154 @@
+// Pieces of the algorithms: views of a matrix of lanes, sizes known at compile time, products, triangular systems.
+#pragma once
+#include "number.hpp"
+
+namespace LANES {
+
+// An entry (i, j) is p[i rows + j columns], conjugate if C.
+template <class N, bool C = false> struct View {
+    using number = N;
+    N *p;
+    ptrdiff_t rows, columns;
+
+    N operator()(ptrdiff_t i, ptrdiff_t j) const {
+        if constexpr (C) return conj(p[i * rows + j * columns]);
+        else return p[i * rows + j * columns];
+    }
+    void set(ptrdiff_t i, ptrdiff_t j, N x) const {
+        if constexpr (C) x = conj(x);
+        p[i * rows + j * columns] = x;
+    }
+    View<N, N::parts == 2 && !C> adjoint() const { return {p, columns, rows}; }
+    // the rows and columns of an (n, n) matrix in reverse; of an (n, k) one, the rows
+    View backward(ptrdiff_t n) const { return {p + (n - 1) * (rows + columns), -rows, -columns}; }
+    View upside_down(ptrdiff_t n) const { return {p + (n - 1) * rows, -rows, columns}; }
+};
+
+template <class N> inline View<N> dense(void *p, ptrdiff_t columns) { return {static_cast<N *>(p), columns, 1}; }
+
+// A size that the compiler knows: loops over it are unrolled. Complex numbers would gain less.
+template <int K> struct Fixed {
+    constexpr operator ptrdiff_t() const { return K; }
+};
+
+template <class N, class F> inline uint64_t sized(ptrdiff_t n, F f) {
+    if constexpr (N::parts == 2) return f(n);
+    else switch (n) {
+        case 2: return f(Fixed<2>{});
+        case 3: return f(Fixed<3>{});
+        case 4: return f(Fixed<4>{});
+        default: return f(n);
+    }
+}
+
+// What op(A) is of A; `trans` N, T and C are PLAIN, TRANSPOSED and both.
+enum { PLAIN, TRANSPOSED, CONJUGATED, ADJOINT };
+inline int op_of(int trans) { return trans == 2 ? ADJOINT : trans; }
+
+// Calls f with the view of op(A).
+template <class N, class Size, class F> inline uint64_t with_op(int op, void *a, Size n, F f) {
+    View<N> view{static_cast<N *>(a), op & TRANSPOSED ? 1 : ptrdiff_t(n), op & TRANSPOSED ? ptrdiff_t(n) : 1};
+    if constexpr (N::parts == 2)
+        if (op & CONJUGATED) return f(View<N, true>{view.p, view.rows, view.columns});
+    return f(view);
+}
+
+// set(i, j, sum of a(i, k) b(k, j) over k) for i < m, j < n: blocks of the result stay in registers.
+template <int R, int S, class A, class B, class Set>
+inline void product_block(ptrdiff_t i, ptrdiff_t j, ptrdiff_t depth, A a, B b, Set set) {
+    using N = decltype(a(i, j));
+    N sum[R][S];
+    for (int r = 0; r < R; ++r)
+        for (int s = 0; s < S; ++s) sum[r][s] = N(typename N::scalar(0));
+    for (ptrdiff_t k = 0; k < depth; ++k) {
+        N right[S];
+        for (int s = 0; s < S; ++s) right[s] = b(k, j + s);
+        for (int r = 0; r < R; ++r) {
+            N left = a(i + r, k);
+            for (int s = 0; s < S; ++s) sum[r][s] += left * right[s];
+        }
+    }
+    for (int r = 0; r < R; ++r)
+        for (int s = 0; s < S; ++s) set(i + r, j + s, sum[r][s]);
+}
+
+template <class A, class B, class Set, class M, class J, class K>
+inline void product(M m, J n, K depth, A a, B b, Set set) {
+    using N = decltype(a(0, 0));
+    constexpr int R = N::parts == 1 ? 4 : 2, S = 2;
+    ptrdiff_t i = 0, j;
+    for (; i + R <= m; i += R) {
+        for (j = 0; j + S <= n; j += S) product_block<R, S>(i, j, depth, a, b, set);
+        for (; j < n; ++j) product_block<R, 1>(i, j, depth, a, b, set);
+    }
+    for (; i < m; ++i) {
+        for (j = 0; j + S <= n; j += S) product_block<1, S>(i, j, depth, a, b, set);
+        for (; j < n; ++j) product_block<1, 1>(i, j, depth, a, b, set);
+    }
+}
+
+// X := L^-1 X for X of k columns; unit: ones on the diagonal. An upper triangle is a lower one backwards.
+template <class T, class Size, class X> inline void substitute(Size n, ptrdiff_t k, T l, bool unit, X x) {
+    using N = typename X::number;
+    constexpr int S = N::parts == 1 ? 4 : 2;
+    auto columns = [&](ptrdiff_t j, auto count) {
+        constexpr int C = decltype(count)();
+        for (ptrdiff_t i = 0; i < n; ++i) {
+            N sum[C];
+            for (int s = 0; s < C; ++s) sum[s] = x(i, j + s);
+            for (ptrdiff_t q = 0; q < i; ++q) {
+                N left = l(i, q);
+                for (int s = 0; s < C; ++s) sum[s] -= left * x(q, j + s);
+            }
+            if (!unit) {
+                N inverse = reciprocal(l(i, i));
+                for (int s = 0; s < C; ++s) sum[s] = sum[s] * inverse;
+            }
+            for (int s = 0; s < C; ++s) x.set(i, j + s, sum[s]);
+        }
+    };
+    ptrdiff_t j = 0;
+    for (; j + S <= k; j += S) columns(j, Fixed<S>{});
+    for (; j < k; ++j) columns(j, Fixed<1>{});
+}
+
+// The lanes with a zero on the diagonal.
+template <class T, class Size> inline uint64_t zeros_on_diagonal(Size n, T t) {
+    typename T::number::Mask found{};
+    for (ptrdiff_t i = 0; i < n; ++i) found |= is_zero(t(i, i));
+    return to_bits(found);
+}
+
+template <class N> inline void copy(ptrdiff_t size, const void *a, void *out) {
+    for (ptrdiff_t i = 0; i < size; ++i) static_cast<N *>(out)[i] = static_cast<const N *>(a)[i];
+}
+
+template <class N> inline void fill(ptrdiff_t size, typename N::scalar value, void *out) {
+    for (ptrdiff_t i = 0; i < size; ++i) static_cast<N *>(out)[i] = N(value);
+}
+
+// The lower triangle of a Hermitian matrix, which dense.pxd's `hermitian_lower` makes of A by its triangle.
+template <class N, class Size, class Out> inline void hermitian_lower(int triangle, Size n, View<N> a, Out out) {
+    using R = typename N::real_type;
+    for (ptrdiff_t i = 0; i < n; ++i) {
+        for (ptrdiff_t j = 0; j < i; ++j)
+            out.set(i, j, triangle == 0 ? (a(i, j) + conj(a(j, i))) * R(typename N::scalar(0.5))
+                          : triangle == 1 ? a(i, j) : conj(a(j, i)));
+        out.set(i, i, N(real(a(i, i))));
+    }
+}
+
+// A gradient of the Hermitian matrix in G's lower triangle: dense.pxd's `finish_hermitian`.
+template <class N, class Size> inline void finish_hermitian(int triangle, Size n, View<N> g) {
+    for (ptrdiff_t i = 0; i < n; ++i) {
+        for (ptrdiff_t j = 0; j < i; ++j) {
+            N x = g(i, j);
+            if (triangle) x += x;
+            g.set(i, j, triangle == 2 ? N(typename N::scalar(0)) : x);
+            g.set(j, i, triangle == 1 ? N(typename N::scalar(0)) : conj(x));
+        }
+        g.set(i, i, N(real(g(i, i))));
+    }
+}
+
+}  // namespace LANES

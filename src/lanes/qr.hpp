@@ -1,0 +1,132 @@
+// QR: Householder's reflections as LAPACK has them (geqr2, larfg), and the derivatives of qr.pyx, which has the formulas.
+// A complete Q of a tall matrix is left to it.
+#pragma once
+#include "matmul.hpp"
+
+namespace LANES {
+
+// Subtracts scale v (v^H X) for v = (1, below) from rows j ... m - 1 of columns first ... last - 1 of X.
+template <class N> inline void reflect(ptrdiff_t j, ptrdiff_t m, ptrdiff_t first, ptrdiff_t last, N scale, View<N> v, View<N> x) {
+    for (ptrdiff_t c = first; c < last; ++c) {
+        N dot = x(j, c);
+        for (ptrdiff_t i = j + 1; i < m; ++i) dot += conj(v(i, j)) * x(i, c);
+        dot = dot * scale;
+        x.set(j, c, x(j, c) - dot);
+        for (ptrdiff_t i = j + 1; i < m; ++i) x.set(i, c, x(i, c) - v(i, j) * dot);
+    }
+}
+
+// x = [a, Q, R]
+template <class N> uint64_t qr(void **x, const ptrdiff_t *n, const int *, void *work) {
+    using R = typename N::real_type;
+    using T = typename N::scalar;
+    ptrdiff_t m = n[0], columns = n[1], least = n[2];
+    View<N> a = dense<N>(work, columns);
+    N *tau = a.p + m * columns;
+    typename N::Mask bad{};
+    copy<N>(m * columns, x[0], work);
+    for (ptrdiff_t j = 0; j < least; ++j) {
+        R square = abs2(a(j, j)), below(T(0));
+        for (ptrdiff_t i = j + 1; i < m; ++i) below += abs2(a(i, j));
+        square += below;
+        if (N::parts == 1 && j == m - 1) {                  // one real number is left as it is
+            tau[j] = N(T(0));
+            continue;
+        }
+        bad |= ~(square > R(limits<T>::smallest / limits<T>::eps));   // zero, or squares that underflow
+        R alpha = real(a(j, j)), beta = sqrt(square);
+        beta = select(alpha > R(T(0)), -beta, beta);
+        bad |= alpha == R(T(0));                            // LAPACK looks at the sign of a zero, too
+        N scale = reciprocal(a(j, j) - N(beta));
+        tau[j] = (N(beta) - a(j, j)) * reciprocal(beta);
+        for (ptrdiff_t i = j + 1; i < m; ++i) a.set(i, j, a(i, j) * scale);
+        reflect(j, m, j + 1, columns, conj(tau[j]), a, a);
+        a.set(j, j, N(beta));
+        // a column that is zero below the diagonal, with a real number on it, is not reflected
+        if constexpr (N::parts == 1) bad |= below == R(T(0));
+        else bad |= (below == R(T(0))) & (tau[j].im == R(T(0)));
+    }
+    if (x[2]) {
+        View<N> r = dense<N>(x[2], columns);
+        for (ptrdiff_t i = 0; i < least; ++i)
+            for (ptrdiff_t j = 0; j < columns; ++j) r.set(i, j, i <= j ? a(i, j) : N(T(0)));
+    }
+    if (x[1]) {
+        View<N> q = dense<N>(x[1], least);
+        for (ptrdiff_t i = 0; i < m; ++i)
+            for (ptrdiff_t j = 0; j < least; ++j) q.set(i, j, N(T(i == j)));
+        for (ptrdiff_t j = least - 1; j >= 0; --j) reflect(j, m, j, least, tau[j], a, q);
+    }
+    return to_bits(bad);
+}
+
+// The lanes that cannot be differentiated, all of them if Q is not thin.
+template <class N> inline uint64_t left_to_matrices(ptrdiff_t columns, ptrdiff_t least, View<N> r) {
+    return columns == least ? zeros_on_diagonal(least, r) : ~uint64_t(0);
+}
+
+// x = [Q, R, Q_bar, R_bar, a_bar]
+template <class N> uint64_t qr_vjp(void **x, const ptrdiff_t *n, const int *, void *work) {
+    using T = typename N::scalar;
+    ptrdiff_t m = n[0], columns = n[1], width = n[2], least = m < width ? m : width;
+    if (columns != least) return ~uint64_t(0);
+    View<N> q = dense<N>(x[0], least), r = dense<N>(x[1], width), q_bar = dense<N>(x[2], least), r_bar = dense<N>(x[3], width);
+    View<N> g = dense<N>(x[4], width), h = dense<N>(work, least);
+    fill<N>(least * least, 0, work);
+    auto add = [&](ptrdiff_t i, ptrdiff_t j, N sum) { if (j <= i) h.set(i, j, h(i, j) + sum); };
+    auto subtract = [&](ptrdiff_t i, ptrdiff_t j, N sum) { if (j <= i) h.set(i, j, h(i, j) - sum); };
+    auto upper = [](View<N> t) {
+        return [t](ptrdiff_t i, ptrdiff_t j) { return i <= j ? t(i, j) : N(T(0)); };
+    };
+    auto lower = [](View<N> t) {                            // of its adjoint
+        return [t](ptrdiff_t i, ptrdiff_t j) { return j <= i ? conj(t(j, i)) : N(T(0)); };
+    };
+    if (x[3]) product(least, least, least, upper(r), lower(r_bar), add);
+    if (x[2]) product(least, least, m, q_bar.adjoint(), q, subtract);
+    View<N> r2{r.p + least, width, 1}, r2_bar{r_bar.p + least, width, 1};
+    bool wide = width > least && x[3];
+    if (wide)                                               // R2 R2_bar^H, of which H gets the adjoint's triangle
+        product(least, least, width - least, r2_bar, r2.adjoint(), subtract);
+    finish_hermitian(0, least, h);
+    if (wide)
+        product(least, least, width - least, r2, r2_bar.adjoint(),
+                [&](ptrdiff_t i, ptrdiff_t j, N sum) { h.set(i, j, h(i, j) + sum); });
+    product(m, least, least, q, h, [&](ptrdiff_t i, ptrdiff_t j, N sum) { g.set(i, j, x[2] ? sum + q_bar(i, j) : sum); });
+    substitute(least, m, r.backward(least), false, g.adjoint().upside_down(least));
+    product(m, width - least, x[3] ? least : 0, q, r2_bar,
+            [&](ptrdiff_t i, ptrdiff_t j, N sum) { g.set(i, least + j, sum); });
+    return left_to_matrices(columns, least, r);
+}
+
+// x = [Q, R, a_dot, Q_dot, R_dot]
+template <class N> uint64_t qr_jvp(void **x, const ptrdiff_t *n, const int *, void *work) {
+    using T = typename N::scalar;
+    ptrdiff_t m = n[0], columns = n[1], width = n[2], least = m < width ? m : width;
+    if (columns != least) return ~uint64_t(0);
+    View<N> q = dense<N>(x[0], least), r = dense<N>(x[1], width), t = dense<N>(x[2], width);
+    View<N> moved = dense<N>(work, least), c = dense<N>(moved.p + m * least, least), u = dense<N>(c.p + least * least, least);
+    for (ptrdiff_t i = 0; i < m; ++i)
+        for (ptrdiff_t j = 0; j < least; ++j) moved.set(i, j, t(i, j));
+    // X = A1_dot R1^-1: R1^T X^T = A1_dot^T
+    substitute(least, m, View<N>{r.p, 1, width}, false, View<N>{moved.p, 1, least});
+    multiply(least, least, m, q.adjoint(), moved, c);
+    for (ptrdiff_t i = 0; i < least; ++i)
+        for (ptrdiff_t j = 0; j < least; ++j)
+            u.set(i, j, j < i ? N(T(0)) : i == j ? N(real(c(i, i))) : c(i, j) + conj(c(j, i)));
+    if (x[3]) {
+        View<N> q_dot = dense<N>(x[3], least);
+        product(m, least, least, q, u, [&](ptrdiff_t i, ptrdiff_t j, N sum) { q_dot.set(i, j, moved(i, j) - sum); });
+    }
+    if (x[4]) {
+        View<N> r_dot = dense<N>(x[4], width), r2{r.p + least, width, 1}, t2{t.p + least, width, 1};
+        product(least, least, least, u, [&](ptrdiff_t i, ptrdiff_t j) { return i <= j ? r(i, j) : N(T(0)); },
+                [&](ptrdiff_t i, ptrdiff_t j, N sum) { r_dot.set(i, j, j < i ? N(T(0)) : sum); });
+        product(least, width - least, m, q.adjoint(), t2,
+                [&](ptrdiff_t i, ptrdiff_t j, N sum) { r_dot.set(i, least + j, sum); });
+        product(least, width - least, least, [&](ptrdiff_t i, ptrdiff_t j) { return u(i, j) - c(i, j); }, r2,
+                [&](ptrdiff_t i, ptrdiff_t j, N sum) { r_dot.set(i, least + j, r_dot(i, least + j) + sum); });
+    }
+    return left_to_matrices(columns, least, r);
+}
+
+}  // namespace LANES

@@ -1,0 +1,170 @@
+"""Small matrices, one to a lane of a SIMD register: every variant that the CPU has against one matrix at a time."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matkern.kernels import gufunc
+from samples import (
+    DTYPES,
+    SAMPLES,
+    adjoint,
+    assert_near,
+    draw_cotangents,
+    draw_tangents,
+    forward,
+    normal,
+    positive,
+    pullback,
+    ungauged,
+)
+
+import matkern as mk
+
+VARIANTS = [name for name in gufunc.lane_choices() if name != "off"]
+IN_LANES = [
+    s for s in SAMPLES if {s.op.forward.name, s.op.pullback.name, s.op.pushforward.name} & set(gufunc.lane_kernels())
+]
+BATCH = 35  # two blocks of the widest register's single-precision lanes, and three more
+
+
+@pytest.fixture(params=VARIANTS)
+def variant(request):
+    before = gufunc.lanes()
+    gufunc.set_lanes(request.param)
+    yield request.param
+    gufunc.set_lanes(before)
+
+
+def called(function, *args, **options):
+    return function(*args, **options)
+
+
+def one_at_a_time(function, *args, **options):
+    before = gufunc.lanes()
+    gufunc.set_lanes("off")
+    try:
+        return function(*args, **options)
+    finally:
+        gufunc.set_lanes(before)
+
+
+def same(got, want):
+    """Agree to rounding, which the two ways do differently."""
+    for a, b in zip(got, want, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            assert a.dtype == b.dtype
+            assert_near(a, b)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 19])
+@pytest.mark.parametrize("sample", IN_LANES, ids=str)
+def test_agrees_with_one_matrix_at_a_time(variant, rng, sample, n, dtype):
+    inputs = sample.draw(rng, (BATCH,), n, dtype)
+    outputs = one_at_a_time(forward, sample, inputs)
+    same(forward(sample, inputs).values(), outputs.values())
+    g = ungauged(sample, outputs, draw_cotangents(rng, sample, outputs))  # again: of 1 x 1 what is left is rounding
+    same(pullback(sample, inputs, g), one_at_a_time(pullback, sample, inputs, g))
+    tangents = draw_tangents(rng, sample, inputs)
+    dots, alone = (f(mk.jvp, sample.name, inputs, tangents, **sample.options)[1] for f in (called, one_at_a_time))
+    same(*((x,) if isinstance(x, np.ndarray) else x for x in (dots, alone)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
+def test_a_bad_matrix_leaves_the_others_alone(variant, rng, dtype, bad):
+    """To the bit, wherever it is; what it becomes itself is the same as alone."""
+    a = positive(rng, (BATCH,), 5, dtype)
+    b = normal(rng, (BATCH, 5, 2), dtype)
+    good = [mk.cholesky(a), mk.solve(a, b), mk.inv(a)]
+    for place in (0, 3, BATCH - 1):
+        some = a.copy()
+        some[place, 2, 2] = bad
+        got = [mk.cholesky(some, on_error="nan"), mk.solve(some, b, on_error="nan"), mk.inv(some, on_error="nan")]
+        others = np.arange(BATCH) != place
+        for x, y in zip(got, good, strict=True):
+            np.testing.assert_array_equal(x[others], y[others])
+        alone = mk.cholesky(some[place], on_error="nan"), mk.solve(some[place], b[place], on_error="nan")
+        for x, y in zip(got, alone, strict=False):
+            np.testing.assert_array_equal(np.isfinite(x[place]), np.isfinite(y))
+
+
+def test_errors_name_the_matrix(variant, rng):
+    a = positive(rng, (BATCH,), 4, "float64")
+    a[[20, 30]] *= -1
+    with pytest.raises(np.linalg.LinAlgError, match=rf"matrix \[20\] .* not positive definite \(2 of {BATCH} matrices"):
+        mk.cholesky(a)
+    a[7] = 0
+    with pytest.raises(np.linalg.LinAlgError, match=r"matrix \[7\] .* is singular"):
+        mk.solve(a, a)
+    with pytest.raises(np.linalg.LinAlgError, match=r"matrix \[7\] .* is singular"):
+        mk.inv(a)
+    with pytest.raises(ValueError, match=r"matrix \[0\] .* row interchanges"):
+        mk.solve_vjp(np.eye(4)[None].repeat(9, 0), np.full((9, 4), 7), np.eye(4), np.eye(4))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_same_bits_wherever_a_matrix_lies(variant, rng, dtype):
+    """In any lane, in the remainder, beside any neighbours."""
+    a = positive(rng, (BATCH,), 6, dtype)
+    order = rng.permutation(BATCH)
+    for name in ("cholesky", "inv"):
+        (y,), pull = ([getattr(mk, name)(a)], lambda g, name=name, a=a: mk.vjp(name, a)[1](g)[0])
+        np.testing.assert_array_equal(getattr(mk, name)(a[order]), y[order])
+        np.testing.assert_array_equal(mk.vjp(name, a[order])[1](a[order])[0], pull(a)[order])
+        few = getattr(mk, name)(a[:3])
+        np.testing.assert_array_equal(few, y[:3])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_layouts(variant, rng, dtype):
+    """Transposed and reversed matrices, broadcast operands, several batch axes, into an array of any strides."""
+    a = positive(rng, (7, 5), 4, dtype)
+    b = normal(rng, (5, 4, 3), dtype)
+    want = one_at_a_time(mk.solve, a, b)
+    assert_near(mk.solve(a, b), want)
+    assert_near(mk.solve(np.asfortranarray(a), b[:, ::-1][:, ::-1]), want)
+    assert_near(mk.solve(a.swapaxes(0, 1), b[:, None]), want.swapaxes(0, 1))
+    assert_near(mk.solve(a, b[0]), one_at_a_time(mk.solve, a, b[0]))
+    assert_near(mk.solve(a[0, 0], b), one_at_a_time(mk.solve, a[0, 0], b))
+    assert_near(mk.solve(a[..., ::-1, :], b[:, ::-1]), want)
+    out = np.zeros((7, 5, 3, 4), dtype).swapaxes(-1, -2)
+    mk.solve(a, b, out=out)
+    assert_near(out, want)
+    x = normal(rng, (7, 5, 4), dtype)
+    assert_near(mk.solve(a, x[..., None])[..., 0], np.linalg.solve(a, x[..., None])[..., 0])
+    assert_near(mk.matmul(a, adjoint(a[0])), a @ adjoint(a[0]))
+
+
+def test_empty(variant):
+    assert mk.cholesky(np.zeros((9, 0, 0))).shape == (9, 0, 0)
+    assert mk.cholesky(np.zeros((0, 4, 4))).shape == (0, 4, 4)
+    np.testing.assert_array_equal(mk.matmul(np.ones((9, 3, 0)), np.ones((9, 0, 2))), np.zeros((9, 3, 2)))
+    assert mk.solve(np.ones((9, 1, 1)), np.ones((9, 1, 0))).shape == (9, 1, 0)
+
+
+def run(value):
+    code = "import matkern as mk; print(mk.show_config(mode='dicts')['lanes'])"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "MATKERN_LANES": value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("value", [*gufunc.lane_choices(), ""])
+def test_the_environment_chooses(value):
+    assert run(value).stdout.strip() == (value or VARIANTS[-1])
+
+
+def test_the_environment_names_what_there_is():
+    failed = run("mmx")
+    assert failed.returncode
+    assert "MATKERN_LANES must be one of baseline" in failed.stderr
+    assert "got 'mmx'" in failed.stderr

@@ -73,7 +73,8 @@ cdef enum:
     MAX_OPTIONS = 4
     MAX_BATCH = 64          # NumPy's own limit
     LINE = 64               # bytes; operands packed in a workspace start on a cache line
-    LEAST_IN_LANES = 2
+    LEAST_IN_LANES = 2      # matrices
+    WIDEST_GAIN = 32        # lanes are about WIDEST_GAIN / n times as fast when all are full
     CALL_WORK = 500         # what a few calls of BLAS cost for the smallest matrix, in flops
 
 cdef enum Kind:             # of an operand
@@ -342,9 +343,9 @@ cdef inline bint in_lanes(Batch *b, int64_t items, Py_ssize_t largest) noexcept 
     if loop.lanes < 0 or b.variant is NULL or items < LEAST_IN_LANES:
         return False
     kernel = &b.variant.kernels[loop.lanes]
-    if largest > (lane_limit() or kernel.most):
-        return False
     b.width = b.variant.bytes // (8 if loop.dtype & 1 else 4)
+    if largest > (lane_limit() or kernel.most) or WIDEST_GAIN * items < b.width * largest:
+        return False
     b.lane_bytes = 0 if kernel.workspace is NULL else kernel.workspace(b.n) * itemsize(SCALAR, loop.dtype) * b.width
     for k in range(loop.nop):
         b.lane_bytes += lane_room(b, k)

@@ -15,7 +15,7 @@ def example():
     return runpy.run_path(str(EXAMPLES / "expm_jacobian.py"))
 
 
-def test_expm_jacobian(example, capsys):
+def test_C5_the_ways_side_by_side(example, capsys):
     """Two ways for a general matrix, three for symmetric ones, and every difference is rounding."""
     assert example["main"]()
     printed = capsys.readouterr().out

@@ -61,17 +61,17 @@ def same(got, want):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 19])
 @pytest.mark.parametrize("sample", IN_LANES, ids=str)
-def test_agrees_with_one_matrix_at_a_time(variant, rng, sample, n, dtype):
-    inputs = sample.draw(rng, (BATCH,), n, dtype)
-    outputs = one_at_a_time(forward, sample, inputs)
-    same(forward(sample, inputs).values(), outputs.values())
-    g = ungauged(sample, outputs, draw_cotangents(rng, sample, outputs))  # again: of 1 x 1 what is left is rounding
-    same(pullback(sample, inputs, g), one_at_a_time(pullback, sample, inputs, g))
-    tangents = draw_tangents(rng, sample, inputs)
-    dots, alone = (f(mk.jvp, sample.name, inputs, tangents, **sample.options)[1] for f in (called, one_at_a_time))
-    same(*((x,) if isinstance(x, np.ndarray) else x for x in (dots, alone)))
+def test_agrees_with_one_matrix_at_a_time(variant, rng, sample, dtype):
+    for n in (1, 2, 3, 4, 9, 19):  # of real matrices 2 to 4 are unrolled
+        inputs = sample.draw(rng, (BATCH,), n, dtype)
+        outputs = one_at_a_time(forward, sample, inputs)
+        same(forward(sample, inputs).values(), outputs.values())
+        g = ungauged(sample, outputs, draw_cotangents(rng, sample, outputs))  # again: of 1 x 1 what is left is rounding
+        same(pullback(sample, inputs, g), one_at_a_time(pullback, sample, inputs, g))
+        tangents = draw_tangents(rng, sample, inputs)
+        dots, alone = (f(mk.jvp, sample.name, inputs, tangents, **sample.options)[1] for f in (called, one_at_a_time))
+        same(*((x,) if isinstance(x, np.ndarray) else x for x in (dots, alone)))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

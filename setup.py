@@ -18,10 +18,8 @@ SOURCES = {
     "xla": ["src/xla_handler.cpp"],
 }  # C++ beside a .pyx
 XLA_HEADERS = Path(find_spec("jaxlib").origin).parent / "include"
-
-
 LANES = {"baseline": (16, [])}  # instruction sets: bytes of a register, how to ask the compiler for it
-if platform.machine() in ("x86_64", "AMD64"):
+if platform.machine() == "x86_64":
     LANES["avx2"] = (32, ["-mavx2", "-mfma"])
     LANES["avx512"] = (
         64,

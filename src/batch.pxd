@@ -92,7 +92,7 @@ cdef struct Operand:
 cdef struct Loop:           # a kernel for one dtype and one combination of options; `data` of a gufunc's loop
     matrix_function matrix
     workspace_function workspace
-    int lanes                                              # the lane function's place in its table, -1: there is none
+    int lanes               # the lane function's place in its table, -1: there is none
     int dtype
     int nin, nop, ndim
     bint derivative         # some operand is a cotangent or a tangent
@@ -120,7 +120,7 @@ cdef struct Batch:          # one call
     const LaneVariant *variant                             # of lanes, NULL: one matrix after the other
     int width                                              # lanes
     Py_ssize_t lane_bytes                                  # of workspace for them, per thread
-    double work                                            # per matrix, for the cost model
+    double work                                            # per matrix or block of lanes, for the cost model
 
 
 cdef inline bint is_complex(Kind kind, int dtype) noexcept nogil:

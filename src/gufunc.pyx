@@ -2,7 +2,7 @@
 # distutils: language = c++
 """The batch layer: a function that does one matrix becomes a kernel over any batch, and a NumPy gufunc.
 
-The loop over the batch is in batch.pxd.
+The loop over the batch is in batch.pxd, how NumPy and XLA enter it in calls.pxd.
 
 `Kernel` reads a signature with names, "lu(n,n), piv:int(n), x(n,k?), x_bar(n,k?) -> a_bar(n,n), b_bar(n,k?)",
 and from it checks and converts the operands, broadcasts their batch axes, allocates the outputs and runs
@@ -22,16 +22,16 @@ import warnings
 import numpy as np
 
 cimport numpy as cnp
-from cpython.exc cimport PyErr_SetString
 from libc.limits cimport INT_MAX
 from libc.stdint cimport int64_t
 from libc.stdlib cimport malloc
 from libc.string cimport memset
 
 from batch cimport (
-    COMPLEX, FINE, INTEGER, MAX_BATCH, MAX_CORE, MAX_DIMS, MAX_OPERANDS, MAX_OPTIONS, NO_MEMORY, REAL, SCALAR,
-    TOO_LARGE, Batch, Body, Failures, Kind, Loop, Operand, Refusal, coalesce, go, itemsize, lane_kernel, lane_variant,
-    lane_variants, set_lane_limit, set_lane_variant)
+    COMPLEX, FINE, INTEGER, MAX_BATCH, MAX_CORE, MAX_DIMS, MAX_OPERANDS, MAX_OPTIONS, REAL, SCALAR, TOO_LARGE, Batch,
+    Body, Failures, Kind, Loop, Operand, Refusal, coalesce, go, lane_kernel, lane_variant, lane_variants,
+    set_lane_limit, set_lane_variant)
+from calls cimport Buffer, gufunc_loop, run_on_buffers
 from gufunc cimport matrix_function, workspace_function
 
 cnp.import_array()
@@ -43,14 +43,6 @@ cdef extern from "parallel.hpp" namespace "matkern":
     void c_set_num_threads "matkern::set_num_threads" (int threads)
     int c_get_num_threads "matkern::get_num_threads" ()
     void c_set_blas "matkern::set_blas" (void (*set)(int) noexcept nogil, int (*get)() noexcept nogil)
-
-
-cdef extern from *:
-    """
-    #include <cfenv>
-    static inline void clear_float_status() { std::feclearexcept(FE_ALL_EXCEPT); }
-    """
-    void clear_float_status() noexcept nogil
 
 
 cdef enum:
@@ -67,143 +59,15 @@ cdef int typenum(Kind kind, int dtype) noexcept nogil:
     return SCALAR_TYPES[dtype & 1 if kind == REAL else dtype | 2 if kind == COMPLEX else dtype]
 
 
-cdef void fail(const char *message) noexcept nogil:
-    """Set an exception, for which NumPy looks after a loop."""
-    with gil:
-        PyErr_SetString(ValueError, message)
-
-
-cdef void gufunc_loop(char **args, const cnp.npy_intp *dimensions, const cnp.npy_intp *steps,
-                      void *data) noexcept nogil:
-    """NumPy's inner loop: one batch axis, core strides behind the batch strides."""
-    cdef Batch b
-    cdef Failures failures
-    cdef const Loop *loop = <const Loop*> data
-    cdef int k, j, at = loop.nop
-    cdef Refusal refusal
-    b.loop = loop
-    b.failures = &failures
-    b.cautions = NULL
-    b.ndim = 1
-    b.shape[0] = dimensions[0]
-    for k in range(loop.ndim):
-        if k != loop.least:
-            dimensions += 1
-            b.n[k] = dimensions[0]
-    if loop.least >= 0:
-        b.n[loop.least] = min(b.n[loop.m], b.n[loop.n])
-        if b.n[loop.least] != b.n[loop.declared]:
-            fail(b"this gufunc is for matrices of the other shape: tall (min=n) or wide (min=m)")
-            return
-    for k in range(loop.nop):
-        b.data[k] = args[k]
-        b.strides[k][0] = steps[k]
-        b.core_strides[k][0] = b.core_strides[k][1] = 0
-        for j in range(loop.operand[k].ndim):
-            b.core_strides[k][j + 2 - loop.operand[k].ndim] = steps[at]
-            at += 1
-    refusal = go(&b)
-    clear_float_status()
-    if refusal != FINE:
-        fail(b"too large for the 32-bit integers of BLAS and LAPACK, or no memory for the workspace")
-
-
-# ---- XLA
-
-cdef extern from "xla.hpp" namespace "matkern":
-    cdef struct Buffer:
-        void *data
-        const int64_t *dims
-        int ndim
-
 cdef Loop *kernel_loops[MAX_KERNELS]    # four for each kernel, one per dtype
 cdef int kernel_count = 0
 
 
 cdef const char *c_run_buffers(int64_t kernel, int dtype, int64_t present, const int64_t *options, int n_options,
                                const Buffer *buffers, int n_buffers) noexcept nogil:
-    """Run a kernel over dense row-major buffers; those of the outputs have the shape of the whole batch."""
-    cdef Batch b
-    cdef Failures failures
-    cdef Loop loop
-    cdef int k, j, axis, core, offset, given = 0
-    cdef int64_t size
-    cdef Py_ssize_t stride
-    cdef Refusal refusal
     if kernel < 0 or kernel >= kernel_count or dtype < 0 or dtype > 3:
         return b"matkern: no such kernel"
-    loop = kernel_loops[kernel][dtype]
-    if n_options > MAX_OPTIONS:
-        return b"matkern: too many options"
-    for j in range(n_options):
-        loop.option[j] = <int> options[j]
-    b.loop = &loop
-    b.failures = &failures
-    b.cautions = NULL
-    b.ndim = -1
-    for j in range(loop.ndim):
-        b.n[j] = -1
-    for k in range(loop.nop):                       # core dimensions, and the batch from the first output
-        b.data[k] = NULL
-        if not present >> k & 1:
-            if k < loop.nin and not loop.operand[k].follows:
-                return b"matkern: an operand is missing"
-            continue
-        if given == n_buffers:
-            return b"matkern: too few buffers"
-        core = loop.operand[k].ndim
-        offset = buffers[given].ndim - core
-        if offset < 0 or offset > MAX_BATCH:
-            return b"matkern: a buffer has too few axes, or too many"
-        for j in range(core):
-            size = buffers[given].dims[offset + j]
-            if b.n[loop.operand[k].dim[j]] < 0:
-                b.n[loop.operand[k].dim[j]] = size
-            elif b.n[loop.operand[k].dim[j]] != size:
-                return b"matkern: core dimensions do not agree"
-        if k >= loop.nin and b.ndim < 0:
-            b.ndim = offset
-            for axis in range(offset):
-                b.shape[axis] = buffers[given].dims[axis]
-        given += 1
-    if given != n_buffers or b.ndim < 0:
-        return b"matkern: too many buffers"
-    if loop.least >= 0 and b.n[loop.least] < 0:     # only an output that is not wanted has it
-        b.n[loop.least] = min(b.n[loop.m], b.n[loop.n])
-    if loop.least >= 0 and b.n[loop.least] != min(b.n[loop.m], b.n[loop.n]):
-        return b"matkern: core dimensions do not agree"
-    given = 0
-    for k in range(loop.nop):
-        for axis in range(b.ndim):
-            b.strides[k][axis] = 0
-        b.core_strides[k][0] = b.core_strides[k][1] = 0
-        if not present >> k & 1:
-            continue
-        b.data[k] = <char*> buffers[given].data
-        stride = itemsize(loop.operand[k].kind, dtype)
-        core = loop.operand[k].ndim
-        offset = buffers[given].ndim - core
-        for j in range(core - 1, -1, -1):
-            b.core_strides[k][j + 2 - core] = stride
-            stride *= buffers[given].dims[offset + j]
-        for axis in range(offset - 1, -1, -1):
-            j = axis + b.ndim - offset              # right-aligned
-            size = buffers[given].dims[axis]
-            if j < 0 or (size != b.shape[j] and (size != 1 or k >= loop.nin)):
-                return b"matkern: batch dimensions do not agree"
-            if size != 1:
-                b.strides[k][j] = stride
-            stride *= size
-        if k >= loop.nin and offset != b.ndim:
-            return b"matkern: batch dimensions do not agree"
-        given += 1
-    coalesce(&b)
-    refusal = go(&b)
-    if refusal == TOO_LARGE:
-        return b"matkern: the matrices are too large for the 32-bit integers of BLAS and LAPACK"
-    if refusal == NO_MEMORY:
-        return b"matkern: no memory for the workspace"
-    return NULL
+    return run_on_buffers(&kernel_loops[kernel][dtype], present, options, n_options, buffers, n_buffers)
 
 
 run_buffers = <size_t> <void*> c_run_buffers        # for the handler of xla_handler.cpp

@@ -22,6 +22,12 @@ template <class N> struct Norm {
 
 template <class R> inline R larger(R a, R b) { return select(a > b, a, b); }
 
+// Eigenvalues or singular values of a matrix of size n no further apart count as equal.
+template <class R> inline R repeated(R largest, ptrdiff_t n) {
+    using T = typename R::scalar;
+    return largest * (sqrt(R(T(n))) * R(REPEATED * limits<T>::eps));
+}
+
 // x = [w, v, w_bar, v_bar, a_bar], option = triangle, degenerate, gauge
 template <class N> uint64_t eigh_vjp(void **x, const ptrdiff_t *n, const int *option, void *work) {
     using R = typename N::real_type;
@@ -36,7 +42,7 @@ template <class N> uint64_t eigh_vjp(void **x, const ptrdiff_t *n, const int *op
             level.add(size * size, x[3]);
             bad |= level.overflows();
             R small = level.value() * R(T(GAUGE * size * limits<T>::eps));
-            R apart = larger(abs(w[0]), abs(w[size - 1])) * (sqrt(R(T(size))) * R(REPEATED * limits<T>::eps));
+            R apart = repeated(larger(abs(w[0]), abs(w[size - 1])), size);
             multiply(size, size, size, v.adjoint(), dense<N>(x[3], size), m);
             for (ptrdiff_t i = 0; i < size; ++i) {
                 if constexpr (N::parts == 2)
@@ -79,7 +85,7 @@ template <class N> uint64_t eigh_jvp(void **x, const ptrdiff_t *n, const int *op
                 for (ptrdiff_t i = 0; i < size; ++i) w_dot[j] += real(conj(v(i, j)) * tv(i, j));
             }
         if (!x[4]) return uint64_t(0);
-        R apart = larger(abs(w[0]), abs(w[size - 1])) * (sqrt(R(T(size))) * R(REPEATED * limits<T>::eps));
+        R apart = repeated(larger(abs(w[0]), abs(w[size - 1])), size);
         multiply(size, size, size, v.adjoint(), tv, t);
         for (ptrdiff_t i = 0; i < size; ++i) {
             t.set(i, i, N(T(0)));

@@ -355,7 +355,6 @@ template <class N> uint64_t solve(void **x, const ptrdiff_t *n, const int *optio
 
 // x = [lu, piv, x, x_bar, a_bar, b_bar]; the cotangent of op(A) is -B_bar X^H
 template <class N> uint64_t solve_vjp(void **x, const ptrdiff_t *n, const int *option, void *work) {
-    using R = typename N::real_type;
     int op = op_of(option[0]);
     return sized<N>(n[0], [&](auto size) {
         const int *piv = static_cast<int *>(x[1]);
@@ -370,12 +369,8 @@ template <class N> uint64_t solve_vjp(void **x, const ptrdiff_t *n, const int *o
             });
         if (x[4] && option[1]) {                            // the Hermitian part
             View<N> a_bar = dense<N>(x[4], size);
-            for (ptrdiff_t i = 0; i < size; ++i)
-                for (ptrdiff_t j = 0; j <= i; ++j) {
-                    N part = (a_bar(i, j) + conj(a_bar(j, i))) * R(typename N::scalar(0.5));
-                    a_bar.set(i, j, part);
-                    a_bar.set(j, i, conj(part));
-                }
+            hermitian_lower(0, size, a_bar, a_bar);
+            finish_hermitian(0, size, a_bar);
         }
         return unsolvable<N>(size, x[0], piv);
     });

@@ -60,11 +60,6 @@ template <class N> uint64_t qr(void **x, const ptrdiff_t *n, const int *, void *
     return to_bits(bad);
 }
 
-// The lanes that cannot be differentiated, all of them if Q is not thin.
-template <class N> inline uint64_t left_to_matrices(ptrdiff_t columns, ptrdiff_t least, View<N> r) {
-    return columns == least ? zeros_on_diagonal(least, r) : ~uint64_t(0);
-}
-
 // x = [Q, R, Q_bar, R_bar, a_bar]
 template <class N> uint64_t qr_vjp(void **x, const ptrdiff_t *n, const int *, void *work) {
     using T = typename N::scalar;
@@ -95,7 +90,7 @@ template <class N> uint64_t qr_vjp(void **x, const ptrdiff_t *n, const int *, vo
     substitute(least, m, r.backward(least), false, g.adjoint().upside_down(least));
     product(m, width - least, x[3] ? least : 0, q, r2_bar,
             [&](ptrdiff_t i, ptrdiff_t j, N sum) { g.set(i, least + j, sum); });
-    return left_to_matrices(columns, least, r);
+    return zeros_on_diagonal(least, r);
 }
 
 // x = [Q, R, a_dot, Q_dot, R_dot]
@@ -126,7 +121,7 @@ template <class N> uint64_t qr_jvp(void **x, const ptrdiff_t *n, const int *, vo
         product(least, width - least, least, [&](ptrdiff_t i, ptrdiff_t j) { return u(i, j) - c(i, j); }, r2,
                 [&](ptrdiff_t i, ptrdiff_t j, N sum) { r_dot.set(i, least + j, r_dot(i, least + j) + sum); });
     }
-    return left_to_matrices(columns, least, r);
+    return zeros_on_diagonal(least, r);
 }
 
 }  // namespace LANES

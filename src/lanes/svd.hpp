@@ -17,6 +17,15 @@ template <class R> struct Pair {
     }
 };
 
+// 1/s where a projector takes part, 0 if none does. Adds the lanes that have a zero there.
+template <class R>
+inline void invert(ptrdiff_t k, const R *s, bool takes_part, R zero, R *out, typename R::Mask &bad) {
+    for (ptrdiff_t i = 0; i < k; ++i) {
+        out[i] = takes_part ? reciprocal(s[i]) : R(typename R::scalar(0));
+        if (takes_part) bad |= ~(s[i] > zero);
+    }
+}
+
 // x = [U, S, Vh, U_bar, S_bar, Vh_bar, a_bar], option = degenerate, gauge
 template <class N> uint64_t svd_vjp(void **x, const ptrdiff_t *n, const int *option, void *work) {
     using R = typename N::real_type;
@@ -40,16 +49,13 @@ template <class N> uint64_t svd_vjp(void **x, const ptrdiff_t *n, const int *opt
     if (x[5]) level.add(k * columns, x[5]);
     bad |= level.overflows();
     R small = level.value() * R(T(GAUGE * most * limits<T>::eps));
-    R zero = s[0] * (sqrt(R(T(most))) * R(REPEATED * limits<T>::eps));
+    R zero = repeated(s[0], most);
     if (x[3]) multiply(k, k, m, u.adjoint(), u_bar, p);
     else fill<N>(k * k, 0, p.p);
     if (x[5]) multiply(k, k, columns, vh_bar, vh.adjoint(), q);
     else fill<N>(k * k, 0, q.p);
     bool rest = m > columns ? x[3] != nullptr : m < columns && x[5];  // a projector takes part
-    for (ptrdiff_t i = 0; i < k; ++i) {
-        reciprocals[i] = rest ? reciprocal(s[i]) : R(T(0));
-        if (rest) bad |= ~(s[i] > zero);
-    }
+    invert(k, s, rest, zero, reciprocals, bad);
     const R half(T(0.5));
     for (ptrdiff_t i = 0; i < k; ++i)
         for (ptrdiff_t j = 0; j <= i; ++j) {
@@ -106,12 +112,9 @@ template <class N> uint64_t svd_jvp(void **x, const ptrdiff_t *n, const int *, v
     if (s_dot)
         for (ptrdiff_t i = 0; i < k; ++i) s_dot[i] = real(p(i, i));
     if (!x[4] && !x[6]) return 0;
-    R zero = s[0] * (sqrt(R(T(most))) * R(REPEATED * limits<T>::eps));
+    R zero = repeated(s[0], most);
     bool rest = m != columns && (tall ? x[4] : x[6]);       // a projector takes part
-    for (ptrdiff_t i = 0; i < k; ++i) {
-        reciprocals[i] = rest ? reciprocal(s[i]) : R(T(0));
-        if (rest) bad |= ~(s[i] > zero);
-    }
+    invert(k, s, rest, zero, reciprocals, bad);
     const R half(T(0.5));
     for (ptrdiff_t i = 0; i < k; ++i)
         for (ptrdiff_t j = 0; j <= i; ++j) {

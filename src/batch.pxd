@@ -394,7 +394,7 @@ cdef inline Refusal go(Batch *b) noexcept nogil:
         return NO_MEMORY
     b.bytes += workspace * itemsize(SCALAR, loop.dtype)
     if in_lanes(b, items, largest):
-        b.work = b.width * <double> elements * (largest + 16) / 32
+        b.work = b.width * <double> elements * (largest + 16) / 2
         run((items + b.width - 1) // b.width, b.work, False, lane_blocks, b)
     else:
         b.work = CALL_WORK + <double> elements * largest

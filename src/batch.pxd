@@ -312,10 +312,17 @@ cdef inline void lane_blocks(void *context, int64_t first, int64_t last) noexcep
     start(b, first * width, index, p)
     for block in range(first, last):
         count = <int> min(items - block * width, <int64_t> width)
-        for lane in range(count):
+        if b.ndim == 1:
             for k in range(loop.nop):
-                places[k][lane] = p[k]
-            advance(b, index, p)
+                if x[k] is not NULL:
+                    for lane in range(count):
+                        places[k][lane] = p[k] + lane * b.strides[k][0]
+                    p[k] += width * b.strides[k][0]
+        else:
+            for lane in range(count):
+                for k in range(loop.nop):
+                    places[k][lane] = p[k]
+                advance(b, index, p)
         for lane in range(count, width):
             for k in range(loop.nop):
                 places[k][lane] = places[k][0]

@@ -1,8 +1,10 @@
-// Cholesky: the plain loops of cholesky.pyx, whose top has the formulas.
+// Cholesky: cholesky.pyx has the formulas.
 #pragma once
 #include "matmul.hpp"
 
 namespace LANES {
+
+// Each works on tiles: a block of columns at a time, and of these a tile of rows in registers.
 
 template <class N> uint64_t cholesky(void **x, const ptrdiff_t *n, const int *option, void *) {
     using R = typename N::real_type;
@@ -11,56 +13,111 @@ template <class N> uint64_t cholesky(void **x, const ptrdiff_t *n, const int *op
             decltype(l) a = l;
             a.p = static_cast<N *>(x[0]);
             typename N::Mask bad{};
-            for (ptrdiff_t j = 0; j < size; ++j) {
-                R d = real(a(j, j));
-                for (ptrdiff_t k = 0; k < j; ++k) d -= abs2(l(j, k));
-                bad |= ~(d > R(typename N::scalar(0)));
-                d = sqrt(d);
-                l.set(j, j, N(d));
-                R inverse = reciprocal(d);
-                for (ptrdiff_t i = j + 1; i < size; ++i) {
-                    N t = a(i, j);
-                    for (ptrdiff_t k = 0; k < j; ++k) t -= l(i, k) * conj(l(j, k));
-                    l.set(i, j, t * inverse);
-                    l.set(j, i, N(typename N::scalar(0)));
+            tiles<Tile<N>::columns>(size, [&](ptrdiff_t j, auto columns) {
+                constexpr int S = decltype(columns)();
+                N d[S][S];                                  // the factor's diagonal tile
+                R inverse[S];
+                for (int r = 0; r < S; ++r)
+                    for (int s = 0; s < S; ++s) d[r][s] = s <= r ? a(j + r, j + s) : N(typename N::scalar(0));
+                accumulate<true>(d, j, j, 0, j, l, l.adjoint());
+                for (int s = 0; s < S; ++s) {
+                    R pivot = real(d[s][s]);
+                    for (int q = 0; q < s; ++q) pivot -= abs2(d[s][q]);
+                    bad |= ~(pivot > R(typename N::scalar(0)));
+                    pivot = sqrt(pivot);
+                    inverse[s] = reciprocal(pivot);
+                    d[s][s] = N(pivot);
+                    for (int r = s + 1; r < S; ++r) {
+                        for (int q = 0; q < s; ++q) d[r][s] -= d[r][q] * conj(d[s][q]);
+                        d[r][s] = d[r][s] * inverse[s];
+                    }
                 }
-            }
+                for (int r = 0; r < S; ++r)
+                    for (int s = 0; s < S; ++s) l.set(j + r, j + s, s <= r ? d[r][s] : N(typename N::scalar(0)));
+                tiles<Tile<N>::rows>(size - j - S, [&](ptrdiff_t from, auto rows) {
+                    constexpr int Q = decltype(rows)();
+                    ptrdiff_t i = j + S + from;
+                    N t[Q][S];
+                    for (int r = 0; r < Q; ++r)
+                        for (int s = 0; s < S; ++s) t[r][s] = a(i + r, j + s);
+                    accumulate<true>(t, i, j, 0, j, l, l.adjoint());
+                    for (int r = 0; r < Q; ++r)
+                        for (int s = 0; s < S; ++s) {
+                            for (int q = 0; q < s; ++q) t[r][s] -= t[r][q] * conj(d[s][q]);
+                            t[r][s] = t[r][s] * inverse[s];
+                            l.set(i + r, j + s, t[r][s]);
+                            l.set(j + s, i + r, N(typename N::scalar(0)));
+                        }
+                });
+            });
             return to_bits(bad);
         });
     });
 }
 
-template <class N> uint64_t cholesky_vjp(void **x, const ptrdiff_t *n, const int *option, void *work) {
+// With Z = 2 A_bar, from the last column to the first, i > j:
+//     Z_ij = (L_bar_ij - sum_{k>j} Z_ik L_kj) / L_jj,  Z_jj = (L_bar_jj - sum_{k>j} conj(Z_kj) L_kj) / L_jj
+template <class N> uint64_t cholesky_vjp(void **x, const ptrdiff_t *n, const int *option, void *) {
     using R = typename N::real_type;
-    R *inverse = static_cast<R *>(work);
     return sized<N>(n[0], [&](auto size) {
         return with_op<N>(option[0] ? ADJOINT : PLAIN, x[0], size, [&](auto l) {
             decltype(l) l_bar = l;
             l_bar.p = static_cast<N *>(x[1]);
-            View<N> g = dense<N>(x[2], size);
+            View<N> z = dense<N>(x[2], size);
             const R half(typename N::scalar(0.5));
-            for (ptrdiff_t i = 0; i < size; ++i) {
-                inverse[i] = reciprocal(real(l(i, i)));
-                for (ptrdiff_t j = 0; j <= i; ++j) g.set(i, j, l_bar(i, j));
-            }
-            for (ptrdiff_t i = size - 1; i >= 0; --i) {
-                R twice = real(g(i, i)) * inverse[i];
-                g.set(i, i, N(twice * half));
-                for (ptrdiff_t j = 0; j < i; ++j) g.set(i, j, g(i, j) - l(i, j) * twice);
-                for (ptrdiff_t j = i - 1; j >= 0; --j) {
-                    N b = g(i, j) * inverse[j];
-                    g.set(i, j, b * half);
-                    for (ptrdiff_t k = 0; k < j; ++k) g.set(i, k, g(i, k) - b * l(j, k));
-                    b = conj(b);
-                    for (ptrdiff_t k = 0; k <= j; ++k) g.set(j, k, g(j, k) - b * l(i, k));
+            tiles_backward<Tile<N>::columns>(size, [&](ptrdiff_t j, auto columns) {
+                constexpr int S = decltype(columns)();
+                N d[S][S], d_bar[S][S];                     // the diagonal tiles; that of Z is made in d_bar
+                R inverse[S];
+                for (int r = 0; r < S; ++r) {
+                    for (int s = 0; s <= r; ++s) d[r][s] = l(j + r, j + s), d_bar[r][s] = l_bar(j + r, j + s);
+                    inverse[r] = reciprocal(real(d[r][r]));
                 }
-            }
-            finish_hermitian(option[1], size, g);
+                tiles<Tile<N>::rows>(size - j - S, [&](ptrdiff_t from, auto rows) {
+                    constexpr int Q = decltype(rows)();
+                    ptrdiff_t i = j + S + from;
+                    N t[Q][S];
+                    for (int r = 0; r < Q; ++r)
+                        for (int s = 0; s < S; ++s) t[r][s] = l_bar(i + r, j + s);
+                    accumulate<true>(t, i, j, j + S, size, z, l);
+                    for (int r = 0; r < Q; ++r)
+                        for (int s = S - 1; s >= 0; --s) {
+                            for (int q = s + 1; q < S; ++q) t[r][s] -= t[r][q] * d[q][s];
+                            t[r][s] = t[r][s] * inverse[s];
+                            z.set(i + r, j + s, t[r][s]);
+                            z.set(j + s, i + r, conj(t[r][s]));
+                        }
+                    for (int r = 0; r < Q; ++r)
+                        for (int s = 0; s < S; ++s) {
+                            N below = l(i + r, j + s);
+                            for (int q = s; q < S; ++q) d_bar[q][s] -= conj(t[r][q]) * below;
+                        }
+                });
+                for (int s = S - 1; s >= 0; --s) {
+                    R diagonal = real(d_bar[s][s]);
+                    for (int r = s + 1; r < S; ++r) {
+                        N total = d_bar[r][s];
+                        for (int q = s + 1; q < S; ++q) total -= (q <= r ? d_bar[r][q] : conj(d_bar[q][r])) * d[q][s];
+                        d_bar[r][s] = total * inverse[s];
+                        diagonal -= real(conj(d_bar[r][s]) * d[r][s]);
+                    }
+                    d_bar[s][s] = N(diagonal * inverse[s]);
+                    for (int r = s; r < S; ++r) {
+                        z.set(j + r, j + s, d_bar[r][s]);
+                        z.set(j + s, j + r, conj(d_bar[r][s]));
+                    }
+                }
+            });
+            for (ptrdiff_t i = 0; i < size; ++i)
+                for (ptrdiff_t j = 0; j <= i; ++j) z.set(i, j, z(i, j) * half);
+            finish_hermitian(option[1], size, z);
             return uint64_t(0);
         });
     });
 }
 
+// L_dot_ij = (A_dot_ij - sum_{k<j} (L_dot_ik conj(L_jk) + L_ik conj(L_dot_jk)) - L_ij L_dot_jj) / L_jj, the diagonal half of
+// what is left there
 template <class N> uint64_t cholesky_jvp(void **x, const ptrdiff_t *n, const int *option, void *) {
     using R = typename N::real_type;
     return sized<N>(n[0], [&](auto size) {
@@ -68,19 +125,56 @@ template <class N> uint64_t cholesky_jvp(void **x, const ptrdiff_t *n, const int
             decltype(l) t = l;
             t.p = static_cast<N *>(x[2]);
             hermitian_lower(option[1], size, dense<N>(x[1], size), t);
-            for (ptrdiff_t i = 0; i < size; ++i) {
-                R diagonal = real(t(i, i));
-                for (ptrdiff_t j = 0; j < i; ++j) {
-                    N total = t(i, j) - l(i, j) * real(t(j, j));
-                    for (ptrdiff_t k = 0; k < j; ++k) total -= t(i, k) * conj(l(j, k)) + l(i, k) * conj(t(j, k));
-                    total = total * reciprocal(real(l(j, j)));
-                    t.set(i, j, total);
-                    t.set(j, i, N(typename N::scalar(0)));
-                    R part = real(total * conj(l(i, j)));
-                    diagonal -= part + part;
+            const R half(typename N::scalar(0.5));
+            tiles<Tile<N>::columns>(size, [&](ptrdiff_t j, auto columns) {
+                constexpr int S = decltype(columns)();
+                N d[S][S], d_dot[S][S];                     // the diagonal tiles
+                R inverse[S];
+                for (int r = 0; r < S; ++r)
+                    for (int s = 0; s < S; ++s) {
+                        d[r][s] = s <= r ? l(j + r, j + s) : N(typename N::scalar(0));
+                        d_dot[r][s] = s <= r ? t(j + r, j + s) : N(typename N::scalar(0));
+                    }
+                accumulate<true>(d_dot, j, j, 0, j, t, l.adjoint());
+                accumulate<true>(d_dot, j, j, 0, j, l, t.adjoint());
+                for (int s = 0; s < S; ++s) {
+                    inverse[s] = reciprocal(real(d[s][s]));
+                    R diagonal = real(d_dot[s][s]);
+                    for (int q = 0; q < s; ++q) {
+                        R part = real(d_dot[s][q] * conj(d[s][q]));
+                        diagonal -= part + part;
+                    }
+                    d_dot[s][s] = N(diagonal * (half * inverse[s]));
+                    for (int r = s + 1; r < S; ++r) {
+                        for (int q = 0; q < s; ++q) {
+                            d_dot[r][s] -= d_dot[r][q] * conj(d[s][q]);
+                            d_dot[r][s] -= d[r][q] * conj(d_dot[s][q]);
+                        }
+                        d_dot[r][s] = (d_dot[r][s] - d[r][s] * real(d_dot[s][s])) * inverse[s];
+                    }
                 }
-                t.set(i, i, N(diagonal * reciprocal(real(l(i, i))) * R(typename N::scalar(0.5))));
-            }
+                for (int r = 0; r < S; ++r)
+                    for (int s = 0; s < S; ++s) t.set(j + r, j + s, s <= r ? d_dot[r][s] : N(typename N::scalar(0)));
+                tiles<Tile<N>::rows>(size - j - S, [&](ptrdiff_t from, auto rows) {
+                    constexpr int Q = decltype(rows)();
+                    ptrdiff_t i = j + S + from;
+                    N left[Q][S], dot[Q][S];
+                    for (int r = 0; r < Q; ++r)
+                        for (int s = 0; s < S; ++s) left[r][s] = l(i + r, j + s), dot[r][s] = t(i + r, j + s);
+                    accumulate<true>(dot, i, j, 0, j, t, l.adjoint());
+                    accumulate<true>(dot, i, j, 0, j, l, t.adjoint());
+                    for (int r = 0; r < Q; ++r)
+                        for (int s = 0; s < S; ++s) {
+                            for (int q = 0; q < s; ++q) {
+                                dot[r][s] -= dot[r][q] * conj(d[s][q]);
+                                dot[r][s] -= left[r][q] * conj(d_dot[s][q]);
+                            }
+                            dot[r][s] = (dot[r][s] - left[r][s] * real(d_dot[s][s])) * inverse[s];
+                            t.set(i + r, j + s, dot[r][s]);
+                            t.set(j + s, i + r, N(typename N::scalar(0)));
+                        }
+                });
+            });
             return uint64_t(0);
         });
     });

@@ -20,8 +20,6 @@ template <class N> struct Norm {
     typename N::Mask overflows() const { return ~(square <= R(limits<typename N::scalar>::largest)); }
 };
 
-template <class R> inline R larger(R a, R b) { return select(a > b, a, b); }
-
 // Eigenvalues or singular values of a matrix of size n no further apart count as equal.
 template <class R> inline R repeated(R largest, ptrdiff_t n) {
     using T = typename R::scalar;

@@ -2,6 +2,7 @@
 // BYTES (of a register) defined.
 #include "lanes.hpp"
 
+#include "bidiagonal.hpp"
 #include "cholesky.hpp"
 #include "eigh.hpp"
 #include "lu.hpp"
@@ -9,6 +10,7 @@
 #include "packing.hpp"
 #include "qr.hpp"
 #include "svd.hpp"
+#include "tridiagonal.hpp"
 #include "triangular.hpp"
 
 namespace LANES {
@@ -19,10 +21,14 @@ using D = Real<double, BYTES / 8>;
 using C = Complex<float, BYTES / 4>;
 using Z = Complex<double, BYTES / 8>;
 
-ptrdiff_t vector(const ptrdiff_t *n) { return n[0]; }
 ptrdiff_t matrix(const ptrdiff_t *n) { return n[0] * n[0]; }
 ptrdiff_t factored(const ptrdiff_t *n) { return n[0] * (n[0] + 1); }
 ptrdiff_t two_matrices(const ptrdiff_t *n) { return 2 * n[0] * n[0]; }
+ptrdiff_t tridiagonal(const ptrdiff_t *n) { return 2 * n[0] * (n[0] + 3); }
+ptrdiff_t bidiagonal(const ptrdiff_t *n) {
+    ptrdiff_t most = n[0] > n[1] ? n[0] : n[1];
+    return n[2] * (2 * most + n[2] + 8);
+}
 ptrdiff_t reflected(const ptrdiff_t *n) { return n[0] * n[1] + n[2]; }
 ptrdiff_t thin_qr(const ptrdiff_t *n) { return (n[0] + 2 * n[1]) * n[1]; }
 ptrdiff_t thin_svd(const ptrdiff_t *n) {
@@ -32,14 +38,16 @@ ptrdiff_t thin_svd(const ptrdiff_t *n) {
 ptrdiff_t solution(const ptrdiff_t *n) { return n[0] * n[1]; }
 ptrdiff_t three_solutions(const ptrdiff_t *n) { return 3 * n[0] * n[1]; }
 
-// A kernel's name is its lane function's. The largest n of real and of complex matrices are from bench/crossovers.py.
-#define KERNEL(name, real, complex, workspace)                                               \
-    {#name, 0, name<S>, real, workspace}, {#name, 1, name<D>, real, workspace},              \
-    {#name, 2, name<C>, complex, workspace}, {#name, 3, name<Z>, complex, workspace}
+// A kernel's name is its lane function's, or that of another. The largest n of real and of complex matrices are from
+// bench/crossovers.py.
+#define KERNEL_BY(name, function, real, complex, workspace)                                          \
+    {#name, 0, function<S>, real, workspace}, {#name, 1, function<D>, real, workspace},              \
+    {#name, 2, function<C>, complex, workspace}, {#name, 3, function<Z>, complex, workspace}
+#define KERNEL(name, real, complex, workspace) KERNEL_BY(name, name, real, complex, workspace)
 
 const matkern::LaneKernel kernels[] = {
     KERNEL(cholesky, 32, 32, nullptr),
-    KERNEL(cholesky_vjp, 32, 32, vector),
+    KERNEL(cholesky_vjp, 32, 32, nullptr),
     KERNEL(cholesky_jvp, 32, 32, nullptr),
     KERNEL(cholesky_solve, 32, 32, nullptr),
     KERNEL(cholesky_solve_vjp, 32, 32, three_solutions),
@@ -47,6 +55,7 @@ const matkern::LaneKernel kernels[] = {
     KERNEL(det, 32, 32, factored),
     KERNEL(det_vjp, 32, 32, nullptr),
     KERNEL(det_jvp, 32, 32, matrix),
+    KERNEL(eigh, 32, 32, tridiagonal),
     KERNEL(eigh_vjp, 24, 32, two_matrices),
     KERNEL(eigh_jvp, 24, 32, two_matrices),
     KERNEL(inv, 32, 32, factored),
@@ -55,6 +64,7 @@ const matkern::LaneKernel kernels[] = {
     KERNEL(lu_factor, 32, 32, nullptr),
     KERNEL(lu_factor_vjp, 32, 32, nullptr),
     KERNEL(lu_factor_jvp, 32, 32, nullptr),
+    KERNEL(slogdet, 32, 32, factored),
     KERNEL(slogdet_vjp, 32, 32, nullptr),
     KERNEL(slogdet_jvp, 32, 32, matrix),
     KERNEL(matmul, 6, 32, nullptr),
@@ -66,8 +76,10 @@ const matkern::LaneKernel kernels[] = {
     KERNEL(solve, 32, 32, factored),
     KERNEL(solve_vjp, 32, 32, solution),
     KERNEL(solve_jvp, 32, 32, nullptr),
+    KERNEL(svd, 32, 32, bidiagonal),
     KERNEL(svd_vjp, 32, 32, thin_svd),
     KERNEL(svd_jvp, 24, 32, thin_svd),
+    KERNEL_BY(svdvals, svd, 32, 32, bidiagonal),
     KERNEL(solve_triangular, 32, 32, nullptr),
     KERNEL(solve_triangular_vjp, 32, 32, solution),
     KERNEL(solve_triangular_jvp, 32, 32, nullptr),

@@ -7,11 +7,6 @@ namespace LANES {
 
 constexpr int WORTH = 200;  // as in det.pyx
 
-// The row with which row j of each lane is interchanged, as LAPACK's, from 0.
-template <class N> using Row = typename N::Mask;
-
-template <class N> inline Row<N> row_number(ptrdiff_t i) { return Row<N>{} + typename bits_of<typename N::scalar>::type(i); }
-
 // Row j and the row `pivot`, of rows j < pivot < n.
 template <class N, class Size>
 inline void interchange(Size n, ptrdiff_t k, ptrdiff_t j, Row<N> pivot, View<N> x) {
@@ -96,18 +91,13 @@ inline void solve_factored(int op, Size n, ptrdiff_t k, void *lu, const int *piv
     if (transposed) permute_rows(n, k, piv, true, b, n);
 }
 
-template <class N> inline void identity(ptrdiff_t n, View<N> x) {
-    for (ptrdiff_t i = 0; i < n; ++i)
-        for (ptrdiff_t j = 0; j < n; ++j) x.set(i, j, N(typename N::scalar(i == j)));
-}
-
 template <class N> uint64_t inv(void **x, const ptrdiff_t *n, const int *, void *work) {
     return sized<N>(n[0], [&](auto size) {
         View<N> lu = dense<N>(work, size), out = dense<N>(x[1], size);
         int *piv = reinterpret_cast<int *>(lu.p + size * size);
         copy<N>(size * size, x[0], work);
         factor(size, size, lu, piv);
-        identity(size, out);
+        identity(size, size, out);
         solve_factored(PLAIN, size, size, work, piv, out);
         return zeros_on_diagonal(size, lu);
     });
@@ -203,7 +193,7 @@ template <class N> uint64_t lu_factor_jvp(void **x, const ptrdiff_t *n, const in
 
 // A^-H from the factor
 template <class N, class Size> inline void inverse_adjoint(Size n, void *lu, const int *piv, View<N> out) {
-    identity(n, out);
+    identity(n, n, out);
     solve_factored(ADJOINT, n, n, lu, piv, out);
 }
 
@@ -233,6 +223,31 @@ template <class N> uint64_t det(void **x, const ptrdiff_t *n, const int *, void 
         copy<N>(size * size, x[0], lu.p);
         factor(size, size, lu, piv);
         *static_cast<N *>(x[1]) = determinant(size, lu, piv, bad);
+        return to_bits(bad);
+    });
+}
+
+template <class T, int W> inline Real<T, W> magnitude(Real<T, W> a) { return abs(a); }
+template <class T, int W> inline Real<T, W> magnitude(Complex<T, W> a) {
+    Real<T, W> s = larger(abs(a.re), abs(a.im));
+    return s * sqrt(abs2(a * reciprocal(s)));
+}
+
+// x = [a, sign, logabsdet, lu, piv]
+template <class N> uint64_t slogdet(void **x, const ptrdiff_t *n, const int *, void *work) {
+    using T = typename N::scalar;
+    return sized<N>(n[0], [&](auto size) {
+        View<N> lu = dense<N>(x[3] ? x[3] : work, size);
+        int *piv = static_cast<int *>(x[4] ? x[4] : static_cast<N *>(work) + size * size);
+        typename N::Mask bad{};
+        copy<N>(size * size, x[0], lu.p);
+        factor(size, size, lu, piv);
+        N value = determinant(size, lu, piv, bad);
+        auto level = magnitude(value);
+        N &sign = *static_cast<N *>(x[1]);
+        if constexpr (N::parts == 1) sign = select(value > N(T(0)), N(T(1)), N(T(-1)));
+        else sign = value * reciprocal(level);
+        *static_cast<typename N::real_type *>(x[2]) = log(level);
         return to_bits(bad);
     });
 }

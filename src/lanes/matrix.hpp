@@ -24,6 +24,8 @@ template <class N, bool C = false> struct View {
     View upside_down(ptrdiff_t n) const { return {p + (n - 1) * rows, -rows, columns}; }
 };
 
+template <class V> inline V below_first(V a) { return {a.p + a.rows, a.rows, a.columns}; }
+
 template <class N> inline View<N> dense(void *p, ptrdiff_t columns) { return {static_cast<N *>(p), columns, 1}; }
 
 // A size that the compiler knows: loops over it are unrolled. Complex numbers would gain less.
@@ -53,63 +55,90 @@ template <class N, class Size, class F> inline uint64_t with_op(int op, void *a,
     return f(view);
 }
 
-// set(i, j, sum of a(i, k) b(k, j) over k) for i < m, j < n: blocks of the result stay in registers.
-template <int R, int S, class A, class B, class Set>
-inline void product_block(ptrdiff_t i, ptrdiff_t j, ptrdiff_t depth, A a, B b, Set set) {
-    using N = decltype(a(i, j));
-    N sum[R][S];
-    for (int r = 0; r < R; ++r)
-        for (int s = 0; s < S; ++s) sum[r][s] = N(typename N::scalar(0));
-    for (ptrdiff_t k = 0; k < depth; ++k) {
+// A tile of a matrix that stays in registers: of AVX-512 there are 32, of the others 16.
+template <class N> struct Tile {
+    static constexpr int rows = N::parts == 1 || BYTES == 64 ? 4 : 2, columns = N::parts == 1 && BYTES == 64 ? 4 : 2;
+};
+
+// A tile's share of a size: all of a smaller one that the compiler knows.
+template <int K, class Size> constexpr int most_of = K;
+template <int K, int M> constexpr int most_of<K, Fixed<M>> = M < K ? M : K;
+
+// Calls f(first, Fixed<length>) for the tiles of 0 <= i < n: of K, then of 1.
+template <int K, class Size, class F> inline void tiles(Size n, F f) {
+    constexpr int step = most_of<K, Size>;
+    ptrdiff_t i = 0;
+    for (; i + step <= n; i += step) f(i, Fixed<step>{});
+    if constexpr (step > 1)
+        for (; i < n; ++i) f(i, Fixed<1>{});
+}
+
+// The same, last first.
+template <int K, class Size, class F> inline void tiles_backward(Size n, F f) {
+    constexpr int step = most_of<K, Size>;
+    ptrdiff_t i = n;
+    if constexpr (step > 1)
+        for (; i % step; --i) f(i - 1, Fixed<1>{});
+    for (; i > 0; i -= step) f(i - step, Fixed<step>{});
+}
+
+// sum[r][s] += or -= a(i + r, k) b(k, j + s) over first <= k < last
+template <bool MINUS, int R, int S, class N, class A, class B>
+inline void accumulate(N (&sum)[R][S], ptrdiff_t i, ptrdiff_t j, ptrdiff_t first, ptrdiff_t last, A a, B b) {
+    for (ptrdiff_t k = first; k < last; ++k) {
         N right[S];
         for (int s = 0; s < S; ++s) right[s] = b(k, j + s);
         for (int r = 0; r < R; ++r) {
             N left = a(i + r, k);
-            for (int s = 0; s < S; ++s) sum[r][s] += left * right[s];
+            for (int s = 0; s < S; ++s)
+                if (MINUS) sum[r][s] -= left * right[s];
+                else sum[r][s] += left * right[s];
         }
     }
-    for (int r = 0; r < R; ++r)
-        for (int s = 0; s < S; ++s) set(i + r, j + s, sum[r][s]);
 }
 
+// set(i, j, sum of a(i, k) b(k, j) over k) for i < m, j < n
 template <class A, class B, class Set, class M, class J, class K>
 inline void product(M m, J n, K depth, A a, B b, Set set) {
     using N = decltype(a(0, 0));
-    constexpr int R = N::parts == 1 ? 4 : 2, S = 2;
-    ptrdiff_t i = 0, j;
-    for (; i + R <= m; i += R) {
-        for (j = 0; j + S <= n; j += S) product_block<R, S>(i, j, depth, a, b, set);
-        for (; j < n; ++j) product_block<R, 1>(i, j, depth, a, b, set);
-    }
-    for (; i < m; ++i) {
-        for (j = 0; j + S <= n; j += S) product_block<1, S>(i, j, depth, a, b, set);
-        for (; j < n; ++j) product_block<1, 1>(i, j, depth, a, b, set);
-    }
+    tiles<Tile<N>::rows>(m, [&](ptrdiff_t i, auto rows) {
+        tiles<Tile<N>::columns>(n, [&](ptrdiff_t j, auto columns) {
+            constexpr int R = decltype(rows)(), S = decltype(columns)();
+            N sum[R][S];
+            for (int r = 0; r < R; ++r)
+                for (int s = 0; s < S; ++s) sum[r][s] = N(typename N::scalar(0));
+            accumulate<false>(sum, i, j, 0, depth, a, b);
+            for (int r = 0; r < R; ++r)
+                for (int s = 0; s < S; ++s) set(i + r, j + s, sum[r][s]);
+        });
+    });
 }
 
 // X := L^-1 X for X of k columns; unit: ones on the diagonal. An upper triangle is a lower one backwards.
 template <class T, class Size, class X> inline void substitute(Size n, ptrdiff_t k, T l, bool unit, X x) {
     using N = typename X::number;
-    constexpr int S = N::parts == 1 ? 4 : 2;
-    auto columns = [&](ptrdiff_t j, auto count) {
-        constexpr int C = decltype(count)();
-        for (ptrdiff_t i = 0; i < n; ++i) {
-            N sum[C];
-            for (int s = 0; s < C; ++s) sum[s] = x(i, j + s);
-            for (ptrdiff_t q = 0; q < i; ++q) {
-                N left = l(i, q);
-                for (int s = 0; s < C; ++s) sum[s] -= left * x(q, j + s);
+    tiles<Tile<N>::rows>(n, [&](ptrdiff_t i, auto rows) {
+        constexpr int R = decltype(rows)();
+        N inverse[R];
+        for (int r = 0; r < R; ++r) inverse[r] = unit ? N(typename N::scalar(1)) : reciprocal(l(i + r, i + r));
+        tiles<Tile<N>::columns>(k, [&](ptrdiff_t j, auto columns) {
+            constexpr int S = decltype(columns)();
+            N sum[R][S];
+            for (int r = 0; r < R; ++r)
+                for (int s = 0; s < S; ++s) sum[r][s] = x(i + r, j + s);
+            accumulate<true>(sum, i, j, 0, i, l, x);
+            for (int r = 0; r < R; ++r) {
+                for (int q = 0; q < r; ++q) {
+                    N left = l(i + r, i + q);
+                    for (int s = 0; s < S; ++s) sum[r][s] -= left * sum[q][s];
+                }
+                for (int s = 0; s < S; ++s) {
+                    sum[r][s] = sum[r][s] * inverse[r];
+                    x.set(i + r, j + s, sum[r][s]);
+                }
             }
-            if (!unit) {
-                N inverse = reciprocal(l(i, i));
-                for (int s = 0; s < C; ++s) sum[s] = sum[s] * inverse;
-            }
-            for (int s = 0; s < C; ++s) x.set(i, j + s, sum[s]);
-        }
-    };
-    ptrdiff_t j = 0;
-    for (; j + S <= k; j += S) columns(j, Fixed<S>{});
-    for (; j < k; ++j) columns(j, Fixed<1>{});
+        });
+    });
 }
 
 // The lanes with a zero on the diagonal.
@@ -125,6 +154,11 @@ template <class N> inline void copy(ptrdiff_t size, const void *a, void *out) {
 
 template <class N> inline void fill(ptrdiff_t size, typename N::scalar value, void *out) {
     for (ptrdiff_t i = 0; i < size; ++i) static_cast<N *>(out)[i] = N(value);
+}
+
+template <class N> inline void identity(ptrdiff_t m, ptrdiff_t n, View<N> x) {
+    for (ptrdiff_t i = 0; i < m; ++i)
+        for (ptrdiff_t j = 0; j < n; ++j) x.set(i, j, N(typename N::scalar(i == j)));
 }
 
 // The lower triangle of a Hermitian matrix, which dense.pxd's `hermitian_lower` makes of A by its triangle.

@@ -6,6 +6,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 namespace LANES {
 
@@ -17,9 +18,11 @@ template <> struct bits_of<double> { using type = int64_t; };
 template <class T> struct limits;
 template <> struct limits<float> {
     static constexpr float eps = 0x1p-23f, largest = __FLT_MAX__, smallest = __FLT_MIN__;
+    static constexpr int32_t exponent = 0x7f800000;         // its bits
 };
 template <> struct limits<double> {
     static constexpr double eps = 0x1p-52, largest = __DBL_MAX__, smallest = __DBL_MIN__;
+    static constexpr int64_t exponent = 0x7ff0000000000000;
 };
 
 template <class T, int W> struct vector_of { typedef T type __attribute__((vector_size(W * sizeof(T)))); };
@@ -88,6 +91,8 @@ template <class T, int W> inline Complex<T, W> select(typename Real<T, W>::Mask 
 
 template <class T, int W> inline Real<T, W> abs(Real<T, W> a) { return select(a > Real<T, W>(T(0)), a, -a); }
 
+template <class T, int W> inline Real<T, W> larger(Real<T, W> a, Real<T, W> b) { return select(a > b, a, b); }
+
 // |re| + |im|, by which LAPACK compares complex pivots
 template <class T, int W> inline Real<T, W> abs1(Real<T, W> a) { return abs(a); }
 template <class T, int W> inline Real<T, W> abs1(Complex<T, W> a) { return abs(a.re) + abs(a.im); }
@@ -95,6 +100,17 @@ template <class T, int W> inline Real<T, W> abs1(Complex<T, W> a) { return abs(a
 template <class T, int W> inline Real<T, W> sqrt(Real<T, W> a) {
     for (int i = 0; i < W; ++i) a.v[i] = sizeof(T) == 4 ? __builtin_sqrtf(a.v[i]) : __builtin_sqrt(a.v[i]);
     return a;
+}
+
+template <class T, int W> inline Real<T, W> log(Real<T, W> a) {
+    for (int i = 0; i < W; ++i) a.v[i] = sizeof(T) == 4 ? __builtin_logf(a.v[i]) : __builtin_log(a.v[i]);
+    return a;
+}
+
+// The power of two at or below a normal number above zero.
+template <class T, int W> inline Real<T, W> power_of_two(Real<T, W> a) {
+    using Mask = typename Real<T, W>::Mask;
+    return (typename Real<T, W>::V)((Mask)a.v & (Mask{} + limits<T>::exponent));
 }
 
 template <class T, int W> inline Real<T, W> reciprocal(Real<T, W> a) { return Real<T, W>(T(1)) / a; }
@@ -105,13 +121,41 @@ template <class T, int W> inline Complex<T, W> reciprocal(Complex<T, W> a) {
     return conj(unit) * (s / abs2(unit));
 }
 
+// The numbers I of a and, from its width on, of b.
+template <class V, int... I> inline V pick(V a, V b) {
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, I...);
+#else
+    using Index = std::conditional_t<sizeof(a[0]) == 8, int64_t, int32_t>;
+    typedef Index Order __attribute__((vector_size(sizeof(V))));
+    return __builtin_shuffle(a, b, Order{I...});
+#endif
+}
+
+template <class T, int W> inline void set_lane(Real<T, W> &out, Real<T, W> x, int lane) { out.v[lane] = x.v[lane]; }
+template <class T, int W> inline void set_lane(Complex<T, W> &out, Complex<T, W> x, int lane) {
+    set_lane(out.re, x.re, lane);
+    set_lane(out.im, x.im, lane);
+}
+
 // Bit i is set where lane i of the mask is.
+template <class Mask, int... I> inline uint64_t bits_of_lanes(Mask mask, std::integer_sequence<int, I...>) {
+    constexpr int W = sizeof...(I);
+    mask &= Mask{(1 << I)...};
+    if constexpr (W > 8) mask |= pick<Mask, (I + 8) % W...>(mask, mask);
+    if constexpr (W > 4) mask |= pick<Mask, (I + 4) % W...>(mask, mask);
+    if constexpr (W > 2) mask |= pick<Mask, (I + 2) % W...>(mask, mask);
+    return uint64_t(mask[0] | mask[1]);
+}
 template <class Mask> inline uint64_t to_bits(Mask mask) {
-    uint64_t bits = 0;
-    for (unsigned i = 0; i < sizeof(mask) / sizeof(mask[0]); ++i) bits |= uint64_t(mask[i] & 1) << i;
-    return bits;
+    return bits_of_lanes(mask, std::make_integer_sequence<int, int(sizeof(mask) / sizeof(mask[0]))>{});
 }
 
 template <class Mask> inline bool any(Mask mask) { return to_bits(mask) != 0; }
+
+// Of each lane the number of a row, from 0: an integer of the size of its numbers.
+template <class N> using Row = typename N::Mask;
+
+template <class N> inline Row<N> row_number(ptrdiff_t i) { return Row<N>{} + typename bits_of<typename N::scalar>::type(i); }
 
 }  // namespace LANES

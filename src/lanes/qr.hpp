@@ -2,19 +2,9 @@
 // A complete Q of a tall matrix is left to it.
 #pragma once
 #include "matmul.hpp"
+#include "reflection.hpp"
 
 namespace LANES {
-
-// Subtracts scale v (v^H X) for v = (1, below) from rows j ... m - 1 of columns first ... last - 1 of X.
-template <class N> inline void reflect(ptrdiff_t j, ptrdiff_t m, ptrdiff_t first, ptrdiff_t last, N scale, View<N> v, View<N> x) {
-    for (ptrdiff_t c = first; c < last; ++c) {
-        N dot = x(j, c);
-        for (ptrdiff_t i = j + 1; i < m; ++i) dot += conj(v(i, j)) * x(i, c);
-        dot = dot * scale;
-        x.set(j, c, x(j, c) - dot);
-        for (ptrdiff_t i = j + 1; i < m; ++i) x.set(i, c, x(i, c) - v(i, j) * dot);
-    }
-}
 
 // x = [a, Q, R]
 template <class N> uint64_t qr(void **x, const ptrdiff_t *n, const int *, void *work) {
@@ -26,25 +16,15 @@ template <class N> uint64_t qr(void **x, const ptrdiff_t *n, const int *, void *
     typename N::Mask bad{};
     copy<N>(m * columns, x[0], work);
     for (ptrdiff_t j = 0; j < least; ++j) {
-        R square = abs2(a(j, j)), below(T(0));
-        for (ptrdiff_t i = j + 1; i < m; ++i) below += abs2(a(i, j));
-        square += below;
         if (N::parts == 1 && j == m - 1) {                  // one real number is left as it is
             tau[j] = N(T(0));
             continue;
         }
-        bad |= ~(square > R(limits<T>::smallest / limits<T>::eps));   // zero, or squares that underflow
-        R alpha = real(a(j, j)), beta = sqrt(square);
-        beta = select(alpha > R(T(0)), -beta, beta);
-        bad |= alpha == R(T(0));                            // LAPACK looks at the sign of a zero, too
-        N scale = reciprocal(a(j, j) - N(beta));
-        tau[j] = (N(beta) - a(j, j)) * reciprocal(beta);
-        for (ptrdiff_t i = j + 1; i < m; ++i) a.set(i, j, a(i, j) * scale);
+        Reflected<N> made = make_reflection(m, j, j, a, tau[j]);
+        // of one that is zero below the diagonal, or zero on it, LAPACK looks at signs
+        bad |= made.none | is_zero(real(a(j, j))) | ~(made.square > R(limits<T>::smallest / limits<T>::eps));
         reflect(j, m, j + 1, columns, conj(tau[j]), a, a);
-        a.set(j, j, N(beta));
-        // a column that is zero below the diagonal, with a real number on it, is not reflected
-        if constexpr (N::parts == 1) bad |= below == R(T(0));
-        else bad |= (below == R(T(0))) & (tau[j].im == R(T(0)));
+        a.set(j, j, N(made.beta));
     }
     if (x[2]) {
         View<N> r = dense<N>(x[2], columns);

@@ -29,10 +29,10 @@ cdef extern from "lanes/lanes.hpp" namespace "matkern":
         int bytes
         const LaneKernel *kernels
         void (*pack)(int size, int width, int parts, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t row,
-                     Py_ssize_t column, const char **places, void *out) noexcept nogil
+                     Py_ssize_t column, char *first, Py_ssize_t spacing, char **each, void *out) noexcept nogil
         uint64_t (*unpack)(int size, int width, int parts, bint integers, int count, Py_ssize_t rows,
-                           Py_ssize_t columns, Py_ssize_t row, Py_ssize_t column, const void *lanes,
-                           char **places) noexcept nogil
+                           Py_ssize_t columns, Py_ssize_t row, Py_ssize_t column, const void *lanes, char *first,
+                           Py_ssize_t spacing, char **each) noexcept nogil
     const LaneVariant *lane_variant() nogil
     const LaneVariant **lane_variants()
     void set_lane_variant(const LaneVariant *variant)
@@ -282,12 +282,14 @@ cdef inline void lane_blocks(void *context, int64_t first, int64_t last) noexcep
     cdef char *p[MAX_OPERANDS]
     cdef void *x[MAX_OPERANDS]
     cdef char *places[MAX_OPERANDS][MAX_WIDTH]
+    cdef char **each
     cdef bint fixed[MAX_OPERANDS]                           # the same matrix for the whole batch
+    cdef bint regular                                       # the matrices lie at equal distances, one to each lane
     cdef int size[MAX_OPERANDS]
     cdef int parts[MAX_OPERANDS]
     cdef Py_ssize_t index[MAX_BATCH]
     cdef int64_t block, items = 1
-    cdef uint64_t again
+    cdef uint64_t again, every
     cdef Kind kind
     cdef int k, lane, axis, count, width = b.width
     cdef char *memory = <char*> malloc(b.lane_bytes + LINE)
@@ -312,29 +314,39 @@ cdef inline void lane_blocks(void *context, int64_t first, int64_t last) noexcep
     start(b, first * width, index, p)
     for block in range(first, last):
         count = <int> min(items - block * width, <int64_t> width)
-        if b.ndim == 1:
-            for k in range(loop.nop):
-                if x[k] is not NULL:
-                    for lane in range(count):
-                        places[k][lane] = p[k] + lane * b.strides[k][0]
-                    p[k] += width * b.strides[k][0]
-        else:
+        regular = b.ndim == 1 and count == width
+        if not regular:
             for lane in range(count):
                 for k in range(loop.nop):
                     places[k][lane] = p[k]
                 advance(b, index, p)
-        for lane in range(count, width):
-            for k in range(loop.nop):
-                places[k][lane] = places[k][0]
+            for lane in range(count, width):
+                for k in range(loop.nop):
+                    places[k][lane] = places[k][0]
         for k in range(loop.nin):
             if x[k] is not NULL and (block == first or not fixed[k]):
+                each = NULL
+                if not regular:
+                    each = places[k]
                 variant.pack(size[k], width, parts[k], b.rows[k], b.columns[k], b.core_strides[k][0],
-                             b.core_strides[k][1], <const char**> places[k], x[k])
+                             b.core_strides[k][1], p[k], b.strides[k][0], each, x[k])
         again = variant.kernels[loop.lanes].run(x, b.n, loop.option, work)
         for k in range(loop.nin, loop.nop):
             if x[k] is not NULL:
+                each = NULL
+                if not regular:
+                    each = places[k]
                 again |= variant.unpack(size[k], width, parts[k], loop.operand[k].kind == INTEGER, count, b.rows[k],
-                                        b.columns[k], b.core_strides[k][0], b.core_strides[k][1], x[k], places[k])
+                                        b.columns[k], b.core_strides[k][0], b.core_strides[k][1], x[k], p[k],
+                                        b.strides[k][0], each)
+        if regular:
+            for k in range(loop.nop):
+                if x[k] is not NULL:
+                    p[k] += width * b.strides[k][0]
+        every = (<uint64_t> 1 << count) - 1
+        if again & every == every:
+            matrices(b, block * width, block * width + count)
+            continue
         for lane in range(count):
             if again >> lane & 1:
                 matrices(b, block * width + lane, block * width + lane + 1)

@@ -4,10 +4,12 @@
 
 #include "bidiagonal.hpp"
 #include "cholesky.hpp"
+#include "eig.hpp"
 #include "eigh.hpp"
 #include "lu.hpp"
 #include "matmul.hpp"
 #include "packing.hpp"
+#include "pinv.hpp"
 #include "qr.hpp"
 #include "svd.hpp"
 #include "tridiagonal.hpp"
@@ -28,6 +30,14 @@ ptrdiff_t tridiagonal(const ptrdiff_t *n) { return 2 * n[0] * (n[0] + 3); }
 ptrdiff_t bidiagonal(const ptrdiff_t *n) {
     ptrdiff_t most = n[0] > n[1] ? n[0] : n[1];
     return n[2] * (2 * most + n[2] + 8);
+}
+ptrdiff_t pinv_by_svd(const ptrdiff_t *n) {
+    ptrdiff_t sizes[] = {n[0], n[1], n[0] < n[1] ? n[0] : n[1]};
+    return sizes[2] * (n[0] + n[1] + 1) + bidiagonal(sizes);
+}
+ptrdiff_t three_smaller(const ptrdiff_t *n) {
+    ptrdiff_t least = n[0] < n[1] ? n[0] : n[1];
+    return 3 * least * least;
 }
 ptrdiff_t reflected(const ptrdiff_t *n) { return n[0] * n[1] + n[2]; }
 ptrdiff_t thin_qr(const ptrdiff_t *n) { return (n[0] + 2 * n[1]) * n[1]; }
@@ -55,6 +65,8 @@ const matkern::LaneKernel kernels[] = {
     KERNEL(det, 32, 32, factored),
     KERNEL(det_vjp, 32, 32, nullptr),
     KERNEL(det_jvp, 32, 32, matrix),
+    KERNEL(eig_vjp, 32, 32, two_matrices),
+    KERNEL(eig_jvp, 32, 32, two_matrices),
     KERNEL(eigh, 32, 32, tridiagonal),
     KERNEL(eigh_vjp, 24, 32, two_matrices),
     KERNEL(eigh_jvp, 24, 32, two_matrices),
@@ -70,6 +82,9 @@ const matkern::LaneKernel kernels[] = {
     KERNEL(matmul, 6, 32, nullptr),
     KERNEL(matmul_vjp, 12, 24, nullptr),
     KERNEL(matmul_jvp, 6, 32, nullptr),
+    KERNEL(pinv, 32, 32, pinv_by_svd),
+    KERNEL(pinv_vjp, 32, 32, three_smaller),
+    KERNEL(pinv_jvp, 32, 32, three_smaller),
     KERNEL(qr, 32, 32, reflected),
     KERNEL(qr_vjp, 32, 32, thin_qr),
     KERNEL(qr_jvp, 32, 32, thin_qr),

@@ -27,12 +27,13 @@ struct LaneVariant {
     const LaneKernel *kernels;
     int count;
     // Packs (rows, columns) numbers of `parts` components of `size` bytes, `row` and `column` bytes apart, from
-    // `width` places.
+    // `width` places: each[i], or `spacing` bytes apart where that is NULL.
     void (*pack)(int size, int width, int parts, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t row, ptrdiff_t column,
-                 const char *const *places, void *out);
+                 char *first, ptrdiff_t spacing, char *const *each, void *out);
     // The way back, to the first `count` places. Returns the lanes with a number that is not finite (`integers`: none).
     uint64_t (*unpack)(int size, int width, int parts, bool integers, int count, ptrdiff_t rows, ptrdiff_t columns,
-                       ptrdiff_t row, ptrdiff_t column, const void *in, char *const *places);
+                       ptrdiff_t row, ptrdiff_t column, const void *in, char *first, ptrdiff_t spacing,
+                       char *const *each);
 };
 
 // The variants that this CPU can run, the best one last; nullptr after it. All have the same kernels.

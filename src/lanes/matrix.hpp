@@ -97,13 +97,14 @@ inline void accumulate(N (&sum)[R][S], ptrdiff_t i, ptrdiff_t j, ptrdiff_t first
     }
 }
 
-// set(i, j, sum of a(i, k) b(k, j) over k) for i < m, j < n
-template <class A, class B, class Set, class M, class J, class K>
+// set(i, j, sum of a(i, k) b(k, j) over k) for i < m, j < n; LOWER: at least for j <= i
+template <bool LOWER = false, class A, class B, class Set, class M, class J, class K>
 inline void product(M m, J n, K depth, A a, B b, Set set) {
     using N = decltype(a(0, 0));
     tiles<Tile<N>::rows>(m, [&](ptrdiff_t i, auto rows) {
         tiles<Tile<N>::columns>(n, [&](ptrdiff_t j, auto columns) {
             constexpr int R = decltype(rows)(), S = decltype(columns)();
+            if (LOWER && j >= i + R) return;
             N sum[R][S];
             for (int r = 0; r < R; ++r)
                 for (int s = 0; s < S; ++s) sum[r][s] = N(typename N::scalar(0));

@@ -1,6 +1,6 @@
 // From matrices to lanes and back. Numbers are moved as they are; only unpacking looks whether they are finite.
 #pragma once
-#include "number.hpp"
+#include "matrix.hpp"
 
 namespace LANES {
 
@@ -62,10 +62,10 @@ inline bool contiguous(ptrdiff_t item, ptrdiff_t rows, ptrdiff_t columns, ptrdif
     return (columns == 1 || column == item) && (rows == 1 || row == columns * item);
 }
 
-template <class Place> inline bool adjacent(int width, ptrdiff_t bytes, Place *places) {
-    for (int w = 1; w < width; ++w)
-        if (places[w] != places[0] + w * bytes) return false;
-    return true;
+// Calls f(place of a lane, whether all lie beside each other): `each` has the places, or they are `spacing` apart.
+template <class F> inline auto with_places(char *first, ptrdiff_t spacing, char *const *each, ptrdiff_t bytes, F f) {
+    if (each) return f([=](int w) { return each[w]; }, false);
+    return f([=](int w) { return first + w * spacing; }, spacing == bytes);
 }
 
 // Calls f with the size, if that is a power of two below W.
@@ -79,11 +79,10 @@ template <int W, class F> inline bool of_fixed_size(ptrdiff_t size, F f) {
     } else return false;
 }
 
-template <class T, int W>
-void pack_lanes(int parts, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t row, ptrdiff_t column,
-                const char *const *places, void *out_) {
+template <class T, int W, class Place>
+inline void pack_lanes(int parts, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t row, ptrdiff_t column, Place place,
+                       bool adjacent, void *out_) {
     using V = typename vector_of<T, W>::type;
-    constexpr auto lanes = std::make_integer_sequence<int, W>{};
     T *out = static_cast<T *>(out_);
     ptrdiff_t size = rows * columns * parts;
     if (!contiguous(parts * sizeof(T), rows, columns, row, column)) {
@@ -91,36 +90,35 @@ void pack_lanes(int parts, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t row, ptr
             for (ptrdiff_t j = 0; j < columns; ++j)
                 for (int part = 0; part < parts; ++part, out += W) {
                     ptrdiff_t offset = i * row + j * column + part * ptrdiff_t(sizeof(T));
-                    for (int w = 0; w < W; ++w) out[w] = *reinterpret_cast<const T *>(places[w] + offset);
+                    for (int w = 0; w < W; ++w) out[w] = *reinterpret_cast<const T *>(place(w) + offset);
                 }
         return;
     }
     if (size < W) {
-        if (adjacent(W, size * sizeof(T), places) && of_fixed_size<W>(size, [&](auto known) {
+        if (adjacent && of_fixed_size<W>(size, [&](auto known) {
                 constexpr int K = decltype(known)();
                 V r[K];
-                for (int i = 0; i < K; ++i) r[i] = load<V>(places[0] + i * sizeof(V));
-                deal<K>(r, static_cast<V *>(out_), 1, lanes);
+                for (int i = 0; i < K; ++i) r[i] = load<V>(place(0) + i * sizeof(V));
+                deal<K>(r, static_cast<V *>(out_), 1, std::make_integer_sequence<int, W>{});
             }))
             return;
         for (ptrdiff_t e = 0; e < size; ++e, out += W)
-            for (int w = 0; w < W; ++w) out[w] = reinterpret_cast<const T *>(places[w])[e];
+            for (int w = 0; w < W; ++w) out[w] = reinterpret_cast<const T *>(place(w))[e];
         return;
     }
     for (ptrdiff_t e = 0; e < size; e += W) {               // the last tile overlaps the one before
         V r[W];
         ptrdiff_t first = e + W <= size ? e : size - W;
-        for (int w = 0; w < W; ++w) r[w] = load<V>(places[w] + first * sizeof(T));
+        for (int w = 0; w < W; ++w) r[w] = load<V>(place(w) + first * sizeof(T));
         transpose<W>(r);
         for (int w = 0; w < W; ++w) static_cast<V *>(out_)[first + w] = r[w];
     }
 }
 
-template <class T, int W>
-uint64_t unpack_lanes(int parts, bool integers, int count, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t row,
-                      ptrdiff_t column, const void *in_, char *const *places) {
+template <class T, int W, class Place>
+inline uint64_t unpack_lanes(int parts, bool integers, int count, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t row,
+                             ptrdiff_t column, Place place, bool adjacent, const void *in_) {
     using V = typename vector_of<T, W>::type;
-    constexpr auto lanes = std::make_integer_sequence<int, W>{};
     const V *x = static_cast<const V *>(in_);
     ptrdiff_t size = rows * columns * parts, e = 0;
     uint64_t found = 0;
@@ -139,15 +137,15 @@ uint64_t unpack_lanes(int parts, bool integers, int count, ptrdiff_t rows, ptrdi
                 ptrdiff_t first = e + W <= size ? e : size - W;
                 for (int w = 0; w < W; ++w) r[w] = x[first + w];
                 transpose<W>(r);
-                for (int w = 0; w < W; ++w) __builtin_memcpy(places[w] + first * sizeof(T), &r[w], sizeof(V));
+                for (int w = 0; w < W; ++w) __builtin_memcpy(place(w) + first * sizeof(T), &r[w], sizeof(V));
             }
             return found;
         }
-        if (adjacent(W, size * sizeof(T), places) && of_fixed_size<W>(size, [&](auto known) {
+        if (adjacent && of_fixed_size<W>(size, [&](auto known) {
                 constexpr int K = decltype(known)();
                 V r[K];
-                gather<K>(x, 1, r, lanes);
-                __builtin_memcpy(places[0], r, sizeof r);
+                gather<K>(x, 1, r, std::make_integer_sequence<int, W>{});
+                __builtin_memcpy(place(0), r, sizeof r);
             }))
             return found;
     }
@@ -156,27 +154,37 @@ uint64_t unpack_lanes(int parts, bool integers, int count, ptrdiff_t rows, ptrdi
         for (ptrdiff_t j = 0; j < columns; ++j)
             for (int part = 0; part < parts; ++part, in += W) {
                 ptrdiff_t offset = i * row + j * column + part * ptrdiff_t(sizeof(T));
-                for (int w = 0; w < count; ++w) *reinterpret_cast<T *>(places[w] + offset) = in[w];
+                for (int w = 0; w < count; ++w) *reinterpret_cast<T *>(place(w) + offset) = in[w];
             }
     return found;
 }
 
+// f<T, W>() for the numbers of an operand
+template <int B, class F> inline auto with_numbers(int size, int width, F f) {
+    if (size == 8) return f(double(), Fixed<B / 8>{});
+    if (width == B / 4) return f(float(), Fixed<B / 4>{});
+    return f(float(), Fixed<B / 8>{});
+}
+
 template <int B>
 void pack(int size, int width, int parts, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t row, ptrdiff_t column,
-          const char *const *places, void *out) {
-    if (size == 8) pack_lanes<double, B / 8>(parts, rows, columns, row, column, places, out);
-    else if (width == B / 4) pack_lanes<float, B / 4>(parts, rows, columns, row, column, places, out);
-    else pack_lanes<float, B / 8>(parts, rows, columns, row, column, places, out);
+          char *first, ptrdiff_t spacing, char *const *each, void *out) {
+    with_numbers<B>(size, width, [&](auto number, auto lanes) {
+        with_places(first, spacing, each, rows * columns * parts * size, [&](auto place, bool adjacent) {
+            pack_lanes<decltype(number), decltype(lanes){}>(parts, rows, columns, row, column, place, adjacent, out);
+        });
+    });
 }
 
 template <int B>
 uint64_t unpack(int size, int width, int parts, bool integers, int count, ptrdiff_t rows, ptrdiff_t columns,
-                ptrdiff_t row, ptrdiff_t column, const void *in, char *const *places) {
-    if (size == 8)
-        return unpack_lanes<double, B / 8>(parts, integers, count, rows, columns, row, column, in, places);
-    if (width == B / 4)
-        return unpack_lanes<float, B / 4>(parts, integers, count, rows, columns, row, column, in, places);
-    return unpack_lanes<float, B / 8>(parts, integers, count, rows, columns, row, column, in, places);
+                ptrdiff_t row, ptrdiff_t column, const void *in, char *first, ptrdiff_t spacing, char *const *each) {
+    return with_numbers<B>(size, width, [&](auto number, auto lanes) {
+        return with_places(first, spacing, each, rows * columns * parts * size, [&](auto place, bool adjacent) {
+            return unpack_lanes<decltype(number), decltype(lanes){}>(parts, integers, count, rows, columns, row, column,
+                                                                     place, adjacent, in);
+        });
+    });
 }
 
 }  // namespace LANES

@@ -142,8 +142,8 @@ def spectra(rng, n, dtype):
 def test_spectra(variant, rng, dtype):
     """As accurate as LAPACK: residual, orthogonality and values to a few n eps of the norm, and in order."""
     for n in (1, 2, 3, 5, 8, 16, 27):
-        for a in spectra(rng, n, dtype):
-            a = a.astype(dtype)
+        for matrix in spectra(rng, n, dtype):
+            a = matrix.astype(dtype)
             level = max(np.abs(a).max(), np.finfo(dtype).tiny)
             values, vectors = mk.eigh(a)
             u, s, vh = mk.svd(a)

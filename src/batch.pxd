@@ -361,6 +361,9 @@ cdef inline bint in_lanes(Batch *b, int64_t items, Py_ssize_t largest) noexcept 
     b.variant = lane_variant()
     if loop.lanes < 0 or b.variant is NULL or items < LEAST_IN_LANES:
         return False
+    for k in range(loop.ndim):
+        if b.n[k] == 0:
+            return False
     kernel = &b.variant.kernels[loop.lanes]
     b.width = b.variant.bytes // (8 if loop.dtype & 1 else 4)
     if largest > (lane_limit() or kernel.most) or WIDEST_GAIN * items < b.width * largest:

@@ -323,7 +323,8 @@ class TestGeneralMatrices:
             mk.jvp(name, (a,), (a,))
         got = mk.vjp(name, a, on_error="nan")[1](g)[0]
         assert np.isnan(got[1]).all()
-        np.testing.assert_array_equal(got[[0, 2]], mk.vjp(name, a[[0, 2]])[1](tree(lambda x: x[[0, 2]], g))[0])
+        a[1] = a[0]
+        np.testing.assert_array_equal(got[[0, 2]], mk.vjp(name, a)[1](g)[0][[0, 2]])
 
     def test_a_singular_matrix_of_eigenvectors(self):
         with pytest.raises(LinAlgError, match="defective"):
@@ -404,7 +405,3 @@ class TestGeneralMatrices:
             v_bar = np.zeros_like(v)
             v_bar[:, i] = v[:, near[near != i][0]]
             assert np.isnan(mk.eig_vjp(a.astype(dtype), w, v, None, v_bar, gauge="ignore")).all()
-
-
-def tree(f, g):
-    return tuple(None if x is None else f(x) for x in g) if isinstance(g, tuple) else f(g)

@@ -167,6 +167,35 @@ def test_spectra(variant, rng, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_a_small_block_beside_a_large_one(variant, dtype):
+    """Keeps its own relative accuracy."""
+    a = np.zeros((9, 3, 3), dtype)
+    a[:, 0, 0] = 1
+    a[:, 1:, 1:] = np.array([[1, 0.9], [0.9, 1]]) * 1e-10
+    near = {"rtol": 1e4 * np.finfo(dtype).eps}
+    np.testing.assert_allclose(mk.eigvalsh(a), np.tile([1e-11, 1.9e-10, 1], (9, 1)), **near)
+    np.testing.assert_allclose(mk.svdvals(a), np.tile([1, 1.9e-10, 1e-11], (9, 1)), **near)
+    np.testing.assert_allclose(mk.pinv(a, rtol=0) @ a, np.tile(np.eye(3), (9, 1, 1)), atol=1e4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_the_imaginary_part_of_a_hermitian_diagonal(variant, dtype):
+    """Does not count, however large, if it is finite."""
+    a = np.tile(np.array([[2, 1], [1, 2]], dtype), (9, 1, 1))
+    a[:, 0, 0] += 1e12j
+    np.testing.assert_allclose(mk.eigvalsh(a), np.tile([1, 3], (9, 1)), rtol=100 * np.finfo(dtype).eps)
+    a[4, 1, 1] = complex(2, np.inf)
+    assert np.isnan(mk.eigvalsh(a)[4]).all()
+    assert np.isfinite(mk.eigvalsh(a)[[3, 5]]).all()
+
+
+def test_the_rank_of_a_pseudo_inverse_at_its_bound(variant):
+    """The product of rtol and the largest singular value is not rounded to single precision."""
+    a = np.tile(np.diag([3, 0.3]).astype("float32"), (9, 1, 1))
+    np.testing.assert_array_equal(mk.pinv(a, np.float32(0.1)), one_at_a_time(mk.pinv, a, np.float32(0.1)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_spectrum_that_is_not_finite(variant, rng, dtype, bad):
     """A lane that stops early, or never would, does not change the others' bits."""

@@ -18,14 +18,12 @@ inline void implicit_qr(ptrdiff_t m, ptrdiff_t n, typename N::real_type *d, type
     using R = typename N::real_type;
     using T = typename N::scalar;
     using Mask = typename N::Mask;
-    const R zero(T(0)), one(T(1)), safe(SAFE_SQUARE<T>);
-    R level(T(0));
-    for (ptrdiff_t i = 0; i < n; ++i) level = larger(abs(d[i]) + (i + 1 < n ? abs(e[i]) : zero), level);
-    level = level * R(limits<T>::eps / 2) + R(NEGLIGIBLE<T>);
+    const R zero(T(0)), one(T(1)), eps(limits<T>::eps), safe(SAFE_SQUARE<T>), tiny(NEGLIGIBLE<T>);
     for (ptrdiff_t k = n - 1; k > 0; --k)
         for (int step = 0;; ++step) {
             Row<N> first = row_number<N>(0);                // where the block that ends at k begins
-            for (ptrdiff_t i = 0; i < k; ++i) first = abs(e[i]) <= level ? row_number<N>(i + 1) : first;
+            for (ptrdiff_t i = 0; i < k; ++i)
+                first = abs(e[i]) <= eps * (abs(d[i]) + abs(d[i + 1])) + tiny ? row_number<N>(i + 1) : first;
             Mask active = ~bad & (first != row_number<N>(k));
             if (!any(active)) break;
             if (step == MOST_STEPS) {

@@ -19,7 +19,9 @@ template <class N> uint64_t pinv(void **x, const ptrdiff_t *n, const int *, void
     rtol = select(rtol == R(T(-1)), R(T((m > columns ? m : columns) * limits<T>::eps)), rtol);
     again |= to_bits(~(R(T(0)) <= rtol));
     for (ptrdiff_t j = 0; j < k; ++j) {
-        R inverse = select(s[j] > rtol * s[0], reciprocal(s[j]), R(T(0)));
+        R inverse = reciprocal(s[j]);
+        for (int w = 0; w < N::width; ++w)                  // in double precision, as pinv.pyx
+            if (!(s[j].v[w] > double(rtol.v[w]) * s[0].v[w])) inverse.v[w] = 0;
         for (ptrdiff_t i = 0; i < columns; ++i) vh.set(j, i, vh(j, i) * inverse);
     }
     multiply(columns, m, k, vh.adjoint(), u.adjoint(), dense<N>(x[2], m));

@@ -6,10 +6,10 @@ namespace LANES {
 
 constexpr int MOST_STEPS = 40;  // for one eigenvalue or singular value
 
-// From the first on, a square has all its bits; of a matrix of order 1 the second is nothing, and what is above it can
-// be squared after a multiplication by eps.
+// From the first on a square has all its bits, and what is above the second can be squared. Beside a matrix of order 1 what
+// is not is nothing.
 template <class T> constexpr T SAFE_SQUARE = limits<T>::smallest / limits<T>::eps;
-template <class T> constexpr T NEGLIGIBLE = sizeof(T) == 4 ? T(0x1p-28) : T(0x1p-433);
+template <class T> constexpr T NEGLIGIBLE = sizeof(T) == 4 ? T(0x1p-51) : T(0x1p-485);
 
 // Divides a matrix by a power of two of the order of its largest entry, which is returned. Lanes whose order is out of
 // range, or that are not finite, get the identity.

@@ -106,8 +106,11 @@ template <class N> uint64_t eigh(void **x, const ptrdiff_t *n_, const int *optio
     N *tau = q.p + n * n, *rest = tau + n;
     R *d = reinterpret_cast<R *>(rest + n), *e = d + n, *c = e + n, *s = c + n, *w = static_cast<R *>(x[1]);
     typename N::Mask bad{};
-    for (ptrdiff_t i = 0; i < n; ++i)
+    for (ptrdiff_t i = 0; i < n; ++i) {
         for (ptrdiff_t j = 0; j < n; ++j) t.set(i, j, j > i ? N(T(0)) : option[0] ? conj(a(j, i)) : a(i, j));
+        bad |= ~is_zero(t(i, i) * R(T(0)));                 // of the diagonal all is to be finite, and the real part counts
+        t.set(i, i, N(real(t(i, i))));
+    }
     R order = scale_to_one(n, n, t, bad);
     tridiagonalise(n, t, d, e, tau, rest);
     if (x[2]) {

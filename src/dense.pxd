@@ -8,7 +8,7 @@ from libc.math cimport NAN, fabs, isinf, isnan, ldexp, sqrt
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from blas cimport c, conj, imag, real, s, scalar, z
+from blas cimport c, conj, get_real, imag, real, s, scalar, set_real, z
 
 cdef inline void copy(Py_ssize_t size, scalar *a, scalar *out) noexcept nogil:
     memcpy(out, a, size * sizeof(scalar))
@@ -252,6 +252,31 @@ cdef inline double norm(Py_ssize_t size, scalar *a) noexcept nogil:
         im = imag(a[i]) / largest
         total += re * re + im * im
     return largest * sqrt(total)
+
+
+cdef inline void phases(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *phase, scalar *largest) noexcept nogil:
+    """The phases z / |z|, or signs, of the columns of unit vectors A; `largest` has room for n.
+
+    z is a column's first entry whose square is above 0.29 times the largest, a fraction at which no structure puts an
+    entry: rounding does not decide which one it is.
+    """
+    cdef Py_ssize_t i, j
+    cdef double re, im
+    for j in range(n):
+        phase[j] = 1
+        set_real(largest, j, 0)
+    for i in range(m):
+        for j in range(n):
+            re, im = real(a[i * n + j]), imag(a[i * n + j])
+            set_real(largest, j, max(get_real(largest, j), re * re + im * im))
+    for i in range(m - 1, -1, -1):
+        for j in range(n):
+            re, im = real(a[i * n + j]), imag(a[i * n + j])
+            if re * re + im * im > 0.29 * get_real(largest, j):
+                phase[j] = a[i * n + j]
+    for j in range(n):
+        re, im = real(phase[j]), imag(phase[j])
+        phase[j] = phase[j] / sqrt(re * re + im * im)
 
 
 cdef inline void outer(Py_ssize_t n, scalar *x, scalar *y, scalar *out) noexcept nogil:

@@ -24,7 +24,8 @@ from numpy.linalg import LinAlgError
 
 from blas cimport c, conj, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, share_products, z
 from degenerate cimport GAUGE, REPEATED, divide
-from dense cimport all_finite, conjugate, fill, finish_hermitian, hermitian_lower, mirror, norm, scale, transpose
+from dense cimport (
+    all_finite, conjugate, fill, finish_hermitian, hermitian_lower, mirror, norm, phases, scale, transpose)
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport heevd, heevd_workspace
 
@@ -50,10 +51,20 @@ cdef enum:
 
 cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
     cdef scalar *a = x[0]
+    cdef scalar *v = <scalar*> x[2]
+    cdef scalar *phase = work
+    cdef Py_ssize_t i, j
     cdef char uplo = c'U' if option[0] else c'L'
     if not all_finite(uplo, n[0], n[0], a):                 # LAPACK would return numbers all the same
         return NONFINITE
-    return NO_CONVERGENCE if heevd(uplo, n[0], a, <scalar*> x[1], <scalar*> x[2], work) > 0 else 0
+    if heevd(uplo, n[0], a, <scalar*> x[1], v, work) > 0:
+        return NO_CONVERGENCE
+    if v is not NULL:
+        phases(n[0], n[0], v, phase, work + n[0])
+        for i in range(n[0]):
+            for j in range(n[0]):
+                v[i * n[0] + j] = v[i * n[0] + j] * conj(phase[j])
+    return 0
 
 
 cdef double repeated_within(Py_ssize_t n, scalar *w) noexcept nogil:

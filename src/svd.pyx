@@ -33,7 +33,7 @@ from numpy.linalg import LinAlgError
 
 from blas cimport c, conj, d, eps, gemm, get_real, imag, real, s, scalar, set_real, share_products, z
 from degenerate cimport GAUGE, RAISE, REPEATED, ZERO, divide, is_rounding
-from dense cimport all_finite, copy, fill, norm, scale
+from dense cimport all_finite, copy, fill, norm, phases, scale
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport gesdd, gesdd_workspace
 
@@ -59,6 +59,8 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
     cdef scalar *u = x[1]
     cdef scalar *vh = x[3]
     cdef scalar *rest = work + n[0] * n[1]                  # for the singular vectors that are not wanted
+    cdef scalar *phase = rest + max(n[0], n[1]) * n[2]
+    cdef Py_ssize_t i, j, k = n[2]
     if option[FULL_MATRICES] and n[0] != n[1]:
         return NOT_SQUARE
     if not all_finite(c'A', n[0], n[1], x[0]):              # LAPACK may hang
@@ -68,8 +70,16 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
         vh = rest
     elif u is NULL and vh is not NULL:
         u = rest
-    if gesdd(n[0], n[1], work, x[2], u, vh, rest + max(n[0], n[1]) * n[2]) > 0:
+    if gesdd(n[0], n[1], work, x[2], u, vh, phase) > 0:
         return NO_CONVERGENCE
+    if u is not NULL:
+        phases(n[0], k, u, phase, phase + k)
+        for i in range(n[0]):
+            for j in range(k):
+                u[i * k + j] = u[i * k + j] * conj(phase[j])
+        for i in range(k):
+            for j in range(n[1]):
+                vh[i * n[1] + j] = vh[i * n[1] + j] * phase[i]
     return 0
 
 

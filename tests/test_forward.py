@@ -261,6 +261,23 @@ class TestEquations:
         assert_near(adjoint(p @ a), p @ a)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 5, 20, 50])
+@pytest.mark.parametrize(("function", "matrix"), [(mk.eigh, hermitian), (mk.svd, tall), (mk.svd, wide)])
+def test_the_sign_of_vectors(rng, n, dtype, function, matrix):
+    """Or phase, alone as in a batch: of the first entry that is not small."""
+    a = matrix(rng, (20,), n, dtype)
+    many, one = function(a), function(a[7])
+    v = many.eigenvectors if function is mk.eigh else many.U
+    square = np.abs(v) ** 2
+    first = (square > 0.29 * square.max(-2, keepdims=True)).argmax(-2)
+    leading = np.take_along_axis(v, first[:, None, :], -2)
+    assert (leading.real > 0).all()
+    assert_near(leading.imag, np.zeros(leading.shape))
+    for x, y in zip(many, one, strict=True):
+        assert_near(x[7], y)
+
+
 def test_rtol_of_pinv():
     """Singular values of at most rtol max s count as zero; it is max(m, n) eps, a number, or one for each matrix."""
     eps = np.finfo(float).eps

@@ -30,10 +30,13 @@ IN_LANES = [
 BATCH = 35  # two blocks of the widest register's single-precision lanes, and three more
 
 
+LARGEST = 32  # in lanes here, wherever LAPACK begins to be faster
+
+
 @pytest.fixture(params=VARIANTS)
 def variant(request):
     before = gufunc.lanes()
-    gufunc.set_lanes(request.param)
+    gufunc.set_lanes(request.param, LARGEST)
     yield request.param
     gufunc.set_lanes(before)
 
@@ -44,7 +47,7 @@ def one_at_a_time(function, *args, **options):
     try:
         return function(*args, **options)
     finally:
-        gufunc.set_lanes(before)
+        gufunc.set_lanes(before, LARGEST)
 
 
 def same(got, want):

@@ -37,7 +37,8 @@ def eigh(a, *, UPLO="L", on_error="raise", out=None):
     eigenvalues : ndarray, shape (..., n)
         In ascending order, real, in the precision of `a` (float64 for integers).
     eigenvectors : ndarray, shape (..., n, n)
-        In columns, orthonormal, in the dtype of `a`.
+        In columns, orthonormal, in the dtype of `a`. Of each column the first entry whose square is above 0.29 times
+        the largest is positive, whatever the batch, the BLAS library and the number of threads.
 
     Raises
     ------
@@ -57,6 +58,9 @@ def eigh(a, *, UPLO="L", on_error="raise", out=None):
     >>> w, v = mk.eigh(np.array([[2.0, 1.0], [1.0, 2.0]]))
     >>> w
     array([1., 3.])
+    >>> np.sign(v)
+    array([[ 1.,  1.],
+           [-1.,  1.]])
     """
     return EighResult(*kernels.eigh(a, UPLO=UPLO, on_error=on_error, out=out))
 

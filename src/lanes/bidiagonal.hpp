@@ -125,12 +125,16 @@ template <class N> uint64_t svd(void **x, const ptrdiff_t *n_, const int *option
         R sign = select(R(T(0)) > d[j], R(T(-1)), R(T(1)));
         Row<N> place = rank(n, j, d, [](R x, R y) { return abs(x) > abs(y); });
         put_column<R>(1, place, [&](ptrdiff_t) { return abs(d[j]); }, [&](ptrdiff_t, ptrdiff_t p) -> R & { return w[p]; });
-        auto left = [&](ptrdiff_t i, ptrdiff_t p) -> N & { return static_cast<N *>(x[1])[i * n + p]; };
-        auto right = [&](ptrdiff_t i, ptrdiff_t p) -> N & { return static_cast<N *>(x[3])[p * columns + i]; };
-        if (x[1] && tall) put_column<N>(m, place, [&](ptrdiff_t i) { return u(i, j); }, left);
-        if (x[1] && !tall) put_column<N>(n, place, [&](ptrdiff_t i) { return v(i, j) * sign; }, left);
-        if (x[3] && tall) put_column<N>(n, place, [&](ptrdiff_t i) { return conj(v(i, j) * sign); }, right);
-        if (x[3] && !tall) put_column<N>(m, place, [&](ptrdiff_t i) { return conj(u(i, j)); }, right);
+        if (!vectors) continue;
+        View<N> left = tall ? u : v, right = tall ? v : u;
+        N back = turn_back(n_[0], j, left);
+        if (x[1])
+            put_column<N>(n_[0], place, [&](ptrdiff_t i) { return left(i, j) * back; },
+                          [&](ptrdiff_t i, ptrdiff_t p) -> N & { return static_cast<N *>(x[1])[i * n + p]; });
+        back = back * sign;
+        if (x[3])
+            put_column<N>(columns, place, [&](ptrdiff_t i) { return conj(right(i, j) * back); },
+                          [&](ptrdiff_t i, ptrdiff_t p) -> N & { return static_cast<N *>(x[3])[p * columns + i]; });
     }
     return to_bits(bad);
 }

@@ -55,7 +55,6 @@ ptrdiff_t three_solutions(const ptrdiff_t *n) { return 3 * n[0] * n[1]; }
     {#name, 2, function<C>, complex, workspace}, {#name, 3, function<Z>, complex, workspace}
 #define KERNEL(name, real, complex, workspace) KERNEL_BY(name, name, real, complex, workspace)
 
-// Not yet for callers: the signs of eigh's and svd's vectors would depend on the size of the batch.
 const matkern::LaneKernel kernels[] = {
     KERNEL(cholesky, 32, 32, nullptr),
     KERNEL(cholesky_vjp, 32, 32, nullptr),
@@ -68,7 +67,7 @@ const matkern::LaneKernel kernels[] = {
     KERNEL(det_jvp, 32, 32, matrix),
     KERNEL(eig_vjp, 32, 32, two_matrices),
     KERNEL(eig_jvp, 32, 32, two_matrices),
-    KERNEL(eigh, 0, 0, tridiagonal),
+    KERNEL(eigh, 32, 32, tridiagonal),
     KERNEL(eigh_vjp, 24, 32, two_matrices),
     KERNEL(eigh_jvp, 24, 32, two_matrices),
     KERNEL(inv, 32, 32, factored),
@@ -92,7 +91,7 @@ const matkern::LaneKernel kernels[] = {
     KERNEL(solve, 32, 32, factored),
     KERNEL(solve_vjp, 32, 32, solution),
     KERNEL(solve_jvp, 32, 32, nullptr),
-    KERNEL(svd, 0, 0, bidiagonal),
+    KERNEL(svd, 32, 32, bidiagonal),
     KERNEL(svd_vjp, 32, 32, thin_svd),
     KERNEL(svd_jvp, 24, 32, thin_svd),
     KERNEL_BY(svdvals, svd, 32, 32, bidiagonal),

@@ -1,4 +1,4 @@
-// What the algorithms for eigenvalues and singular values share: scaling, rotations, order. Lanes that fail are left.
+// What the algorithms for eigenvalues and singular values share: scaling, rotations, order, phases. Lanes that fail are left.
 #pragma once
 #include "matrix.hpp"
 
@@ -53,6 +53,18 @@ template <class R, class Before> inline Row<R> rank(ptrdiff_t n, ptrdiff_t j, co
     Row<R> place{};
     for (ptrdiff_t i = 0; i < n; ++i) place -= i < j ? ~before(d[j], d[i]) : before(d[i], d[j]);
     return place;
+}
+
+// conj(z) / |z| of column j, with z as `phases` in dense.pxd has it.
+template <class N> inline N turn_back(ptrdiff_t m, ptrdiff_t j, View<N> q) {
+    using R = typename N::real_type;
+    using T = typename N::scalar;
+    R largest(T(0));
+    for (ptrdiff_t i = 0; i < m; ++i) largest = larger(abs2(q(i, j)), largest);
+    N z(T(1));
+    for (ptrdiff_t i = m - 1; i >= 0; --i) z = select(abs2(q(i, j)) > R(T(0.29)) * largest, q(i, j), z);
+    if constexpr (N::parts == 1) return select(R(T(0)) > z, R(T(-1)), R(T(1)));
+    else return conj(z) * reciprocal(sqrt(abs2(z)));
 }
 
 // out(i, place) = column(i) for i < n. A rotation by nothing may change the sign of a zero; here all lose it.

@@ -122,9 +122,10 @@ template <class N> uint64_t eigh(void **x, const ptrdiff_t *n_, const int *optio
     for (ptrdiff_t j = 0; j < n; ++j) {                     // ascending
         Row<N> place = rank(n, j, d, [](R x, R y) { return y > x; });
         put_column<R>(1, place, [&](ptrdiff_t) { return d[j] * order; }, [&](ptrdiff_t, ptrdiff_t p) -> R & { return w[p]; });
-        if (x[2])
-            put_column<N>(n, place, [&](ptrdiff_t i) { return q(i, j); },
-                          [&](ptrdiff_t i, ptrdiff_t p) -> N & { return static_cast<N *>(x[2])[i * n + p]; });
+        if (!x[2]) continue;
+        N back = turn_back(n, j, q);
+        put_column<N>(n, place, [&](ptrdiff_t i) { return q(i, j) * back; },
+                      [&](ptrdiff_t i, ptrdiff_t p) -> N & { return static_cast<N *>(x[2])[i * n + p]; });
     }
     return to_bits(bad);
 }

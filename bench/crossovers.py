@@ -7,11 +7,9 @@ Prints the time of one matrix at a time over that of lanes, the median of interl
 """
 
 import argparse
-import statistics
-import time
 
-import numpy as np
 from cases import CASES
+from kernels import draw, interleaved, median_ratio
 from matkern.kernels import gufunc
 
 import matkern as mk
@@ -22,35 +20,26 @@ ENTRIES = 300_000  # of an operand: a batch of matrices that does not stay in th
 
 def runs(case, n, dtype):
     """Kernel's name -> a function that runs it."""
-    op, rng = mk.OPS[case.op], np.random.default_rng(0)
-    inputs = [x.astype(dtype) for x in case.draw(rng, max(2, ENTRIES // n**2), n, dtype)]
-    values = op.run_forward(inputs, case.options)
-
-    def like(names):
-        return {k: rng.standard_normal(values[k].shape).astype(values[k].dtype) for k in names}
-
-    bars, dots = like(op.differentiable_outputs), like(op.differentiable_inputs)
-    bars = {k: g * values[k] if values[k].dtype.kind == "c" else g for k, g in bars.items()}
+    call, bars, dots = draw(case, max(2, ENTRIES // n**2), n, dtype)
+    op = call.op
     return {
-        op.forward.name: lambda: op.run_forward(inputs, case.options),
-        op.pullback.name: lambda: op.run_pullback(values, bars, case.options),
-        op.pushforward.name: lambda: op.run_pushforward(values, dots, case.options),
+        op.forward.name: lambda: op.run_forward(call.columns, call.options),
+        op.pullback.name: lambda: op.run_pullback(call.values, bars, call.options),
+        op.pushforward.name: lambda: op.run_pushforward(call.values, dots, call.options),
     }
 
 
-def ratio(run, lanes, rounds=5):
-    times = {"off": [], lanes: []}
-    for _ in range(rounds):
-        for choice, seconds in times.items():
+def ratio(run, lanes):
+    def with_lanes(choice):
+        def call():
             gufunc.set_lanes(choice, SIZES[-1])
             run()
-            start, count = time.perf_counter(), 0
-            while time.perf_counter() - start < 0.01:
-                run()
-                count += 1
-            seconds.append((time.perf_counter() - start) / count)
+
+        return call
+
+    times = interleaved([with_lanes("off"), with_lanes(lanes)])
     gufunc.set_lanes(lanes)
-    return statistics.median(a / b for a, b in zip(*times.values(), strict=True))
+    return median_ratio(times)
 
 
 def main():

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The exponential X of a matrix, and its Frechet derivative L(A, E) = the integral of e^(tA) E e^((1-t)A) over [0, 1].
 
-    X_dot = L(A, A_dot),  A_bar = L(A^H, X_bar)
+    X_dot = L(A, A_dot),  A_bar = L(A^H, X_bar) = L(A, X_bar^H)^H
 
 Any matrix: scaling and squaring with the [m/m] Pade approximant r_m of degree 3, 5, 7, 9 or 13, N. J. Higham, The
 scaling and squaring method for the matrix exponential revisited, SIAM J. Matrix Anal. Appl. 26 (2005), algorithm 2.3.
@@ -32,8 +32,8 @@ rounding however close the two are. L is its own adjoint there, and maps the Her
 from libc.math cimport cos, exp, expm1, fabs, floor, fmin, frexp, isfinite, ldexp, log2, pow, sin, sqrt
 from numpy.linalg import LinAlgError
 
-from blas cimport c, conj, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, share_products, z
-from dense cimport all_finite, copy, fill, hermitian_lower, mirror, scale, scale_by_power
+from blas cimport c, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, share_products, z
+from dense cimport all_finite, conjugate, copy, fill, hermitian_lower, mirror, scale, scale_by_power, transpose
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport heevd, heevd_workspace
 from pivoted cimport factor, pivots_valid, solve_factored
@@ -91,26 +91,24 @@ cdef inline void multiply_by(Py_ssize_t size, scalar number, scalar *x) noexcept
         x[i] = number * x[i]
 
 
-cdef inline void add_product(char opa, char opb, Py_ssize_t n, scalar *a, scalar *b, scalar *out) noexcept nogil:
-    """out := op(A) op(B) + out, op N or C."""
+cdef inline void add_product(Py_ssize_t n, scalar *a, scalar *b, scalar *out) noexcept nogil:
+    """out := A B + out."""
     cdef Py_ssize_t i, j, k
-    cdef Py_ssize_t row = n if opa == c'N' else 1, column = 1 if opa == c'N' else n
-    cdef Py_ssize_t row2 = n if opb == c'N' else 1, column2 = 1 if opb == c'N' else n
     cdef scalar aik
     if n > SMALL or scalar is c or scalar is z:
-        gemm(opa, opb, n, n, n, 1, a, n, b, n, 1, out, n)
+        gemm(c'N', c'N', n, n, n, 1, a, n, b, n, 1, out, n)
         return
     for i in range(n):
         for k in range(n):
-            aik = a[i * row + k * column]
+            aik = a[i * n + k]
             for j in range(n):
-                out[i * n + j] += aik * b[k * row2 + j * column2]
+                out[i * n + j] += aik * b[k * n + j]
 
 
-cdef inline void product(char opa, char opb, Py_ssize_t n, scalar *a, scalar *b, scalar *out) noexcept nogil:
-    """out := op(A) op(B)."""
+cdef inline void product(Py_ssize_t n, scalar *a, scalar *b, scalar *out) noexcept nogil:
+    """out := A B."""
     fill(n * n, 0, out)
-    add_product(opa, opb, n, a, b, out)
+    add_product(n, a, b, out)
 
 
 cdef inline scalar exponential(scalar x) noexcept nogil:
@@ -250,21 +248,21 @@ cdef void part(Plan *plan, int odd, Py_ssize_t n, scalar **p, scalar *out, scala
         out[i * n + i] += <scalar> number[odd]
     if plan.degree > 2 * q + 1:
         combine(n * n, q, number + 2 * q + 2 + odd, p, work)
-        add_product(c'N', c'N', n, p[q - 1], work, out)
+        add_product(n, p[q - 1], work, out)
 
 
-cdef void part_derivative(Plan *plan, int odd, char op, Py_ssize_t n, scalar **p, scalar **m, scalar *out,
+cdef void part_derivative(Plan *plan, int odd, Py_ssize_t n, scalar **p, scalar **m, scalar *out,
                           scalar *work) noexcept nogil:
-    """out := the derivative of op(V) or op(W), given those of the powers."""
+    """out := the derivative of V or W, given those of the powers."""
     cdef double number[HIGHEST + 1]
     cdef int q = plan.powers
     coefficients(plan.degree, number)
     combine(n * n, q, number + 2 + odd, m, out)
     if plan.degree > 2 * q + 1:
         combine(n * n, q, number + 2 * q + 2 + odd, p, work)
-        add_product(c'N', op, n, m[q - 1], work, out)
+        add_product(n, m[q - 1], work, out)
         combine(n * n, q, number + 2 * q + 2 + odd, m, work)
-        add_product(op, c'N', n, p[q - 1], work, out)
+        add_product(n, p[q - 1], work, out)
 
 
 cdef inline void sum_and_difference(Py_ssize_t size, scalar *x, scalar *y) noexcept nogil:
@@ -277,15 +275,21 @@ cdef inline void sum_and_difference(Py_ssize_t size, scalar *x, scalar *y) noexc
         y[i] = t - y[i]
 
 
-cdef inline void from_both_sides(char op, Py_ssize_t n, scalar *a, scalar *m, scalar *out) noexcept nogil:
-    """out := op(A) M + M op(A)."""
-    product(op, c'N', n, a, m, out)
-    add_product(c'N', op, n, m, a, out)
+cdef inline void from_both_sides(Py_ssize_t n, scalar *a, scalar *m, scalar *out) noexcept nogil:
+    """out := A M + M A."""
+    product(n, a, m, out)
+    add_product(n, m, a, out)
 
 
-cdef void frechet(char op, Plan *plan, Py_ssize_t n, scalar *a, scalar **p, scalar *odd, scalar *lu, int *piv,
+cdef inline void adjoint(Py_ssize_t n, scalar *a, scalar *out) noexcept nogil:
+    """out := A^H."""
+    transpose(n, n, a, out)
+    conjugate(n * n, out)
+
+
+cdef void frechet(bint pullback, Plan *plan, Py_ssize_t n, scalar *a, scalar **p, scalar *odd, scalar *lu, int *piv,
                   scalar *root, scalar *e, scalar *out, scalar *work) noexcept nogil:
-    """out := L(op(A), E) for op N or C."""
+    """out := L(A, E), in a pullback L(A, E^H)^H."""
     cdef Py_ssize_t k, square = n * n
     cdef scalar *m[MOST_POWERS]
     cdef scalar *b = work + 3 * square
@@ -295,31 +299,37 @@ cdef void frechet(char op, Plan *plan, Py_ssize_t n, scalar *a, scalar **p, scal
     cdef scalar *spare = v + square
     cdef scalar shift = shift_factor(n, a, plan.squarings)
     reduce(n, a, plan.squarings, b)
-    copy(square, e, t)
+    if pullback:
+        adjoint(n, e, t)
+    else:
+        copy(square, e, t)
     scale(square, ldexp(1, -plan.squarings), t)
     for k in range(MOST_POWERS):
         m[k] = work + k * square
-    from_both_sides(op, n, b, t, m[0])
+    from_both_sides(n, b, t, m[0])
     if plan.powers > 1:
-        from_both_sides(op, n, p[0], m[0], m[1])
+        from_both_sides(n, p[0], m[0], m[1])
     if plan.powers > 2:
-        product(op, c'N', n, p[1], m[0], m[2])
-        add_product(c'N', op, n, m[1], p[0], m[2])
-    part_derivative(plan, 1, op, n, p, m, v, spare)
-    product(op, c'N', n, b, v, u)
-    add_product(c'N', op, n, t, odd, u)
-    part_derivative(plan, 0, op, n, p, m, v, spare)
+        product(n, p[1], m[0], m[2])
+        add_product(n, m[1], p[0], m[2])
+    part_derivative(plan, 1, n, p, m, v, spare)
+    product(n, b, v, u)
+    add_product(n, t, odd, u)
+    part_derivative(plan, 0, n, p, m, v, spare)
     sum_and_difference(square, u, v)            # (V - U) L = dU + dV + (dU - dV) r_m, times the shift's factor
-    multiply_by(square, shift if op == c'N' else conj(shift), u)
-    add_product(c'N', op, n, v, root, u)
-    solve_factored(op, n, n, lu, piv, u, False)
+    multiply_by(square, shift, u)
+    add_product(n, v, root, u)
+    solve_factored(c'N', n, n, lu, piv, u, False)
     for k in range(plan.squarings):
-        from_both_sides(op, n, root, u, v)
+        from_both_sides(n, root, u, v)
         u, v = v, u
         if k < plan.squarings - 1:
-            product(c'N', c'N', n, root, root, spare)
+            product(n, root, root, spare)
             root, spare = spare, root if k else b       # the first root is not ours to overwrite
-    copy(square, u, out)
+    if pullback:
+        adjoint(n, u, out)
+    else:
+        copy(square, u, out)
 
 
 # the kernels
@@ -358,10 +368,10 @@ cdef int forward(scalar **x, const Py_ssize_t *size, const int *option, scalar *
         return NONFINITE
     plan = choose(norm, b)
     scale(square, ldexp(1, -plan.squarings), b)
-    product(c'N', c'N', n, b, b, kept[0])
+    product(n, b, b, kept[0])
     for k in range(1, MOST_POWERS):
         if k < plan.powers:
-            product(c'N', c'N', n, kept[0], kept[k - 1], kept[k])
+            product(n, kept[0], kept[k - 1], kept[k])
         else:
             fill(square, 0, kept[k])
     if plan.squarings:
@@ -374,7 +384,7 @@ cdef int forward(scalar **x, const Py_ssize_t *size, const int *option, scalar *
     if code is not NULL:
         code[0] = plan.degree + 16 * plan.squarings
     part(&plan, 1, n, kept, odd, t)
-    product(c'N', c'N', n, b, odd, u)
+    product(n, b, odd, u)
     part(&plan, 0, n, kept, root, t)
     sum_and_difference(square, root, u)
     factor(n, n, u, lu, piv, t)
@@ -383,28 +393,28 @@ cdef int forward(scalar **x, const Py_ssize_t *size, const int *option, scalar *
     copy(square, root, x[1])
     for _squaring in range(plan.squarings):
         copy(square, x[1], t)
-        product(c'N', c'N', n, t, t, x[1])
+        product(n, t, t, x[1])
     return 0
 
 
-cdef int derivative(char op, scalar **x, Py_ssize_t n, scalar *work) noexcept nogil:
-    """The last of the operands := L(op(A), the one before it)."""
+cdef int derivative(bint pullback, scalar **x, Py_ssize_t n, scalar *work) noexcept nogil:
+    """The last of the operands := L(A, the one before it), or what `frechet` makes of it in a pullback."""
     cdef int *piv = <int*> x[7]
     cdef Plan plan
     if n == 0:
         return 0
     if not (planned((<int*> x[8])[0], &plan) and pivots_valid(n, n, piv)):
         return NONFINITE                        # as the forward pass was
-    frechet(op, &plan, n, x[0], x + 1, x[4], x[5], piv, x[6], x[9], x[10], work)
+    frechet(pullback, &plan, n, x[0], x + 1, x[4], x[5], piv, x[6], x[9], x[10], work)
     return 0
 
 
 cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
-    return derivative(c'C', x, n[0], work)
+    return derivative(True, x, n[0], work)
 
 
 cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
-    return derivative(c'N', x, n[0], work)
+    return derivative(False, x, n[0], work)
 
 
 cdef Py_ssize_t forward_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:

@@ -237,7 +237,6 @@ template <class N> uint64_t cholesky_solve_jvp(void **x, const ptrdiff_t *n, con
     return sized<N>(n[0], [&](auto size) {
         ptrdiff_t k = n[1];
         View<N> solution = dense<N>(x[1], k), p = dense<N>(work, k), x_dot = dense<N>(x[4], k);
-        auto subtract = [&](ptrdiff_t i, ptrdiff_t j, N sum) { x_dot.set(i, j, x_dot(i, j) - sum); };
         if (x[3]) copy<N>(size * k, x[3], x[4]);
         else fill<N>(size * k, 0, x[4]);
         return with_op<N>(op, x[0], size, [&](auto l) {
@@ -245,10 +244,10 @@ template <class N> uint64_t cholesky_solve_jvp(void **x, const ptrdiff_t *n, con
             l_dot.p = static_cast<N *>(x[2]);
             if (x[2]) {
                 multiply(size, k, size, adjoint_of_lower_part(l), solution, p);
-                product(size, k, size, lower_part(l_dot), p, subtract);
+                product(size, k, size, lower_part(l_dot), p, subtract_from(x_dot));
             }
             substitute(size, k, l, false, x_dot);
-            if (x[2]) product(size, k, size, adjoint_of_lower_part(l_dot), solution, subtract);
+            if (x[2]) product(size, k, size, adjoint_of_lower_part(l_dot), solution, subtract_from(x_dot));
             substitute(size, k, l.adjoint().backward(size), false, x_dot.upside_down(size));
             return zeros_on_diagonal(size, l);
         });

@@ -6,8 +6,11 @@
 #include "cholesky.hpp"
 #include "eig.hpp"
 #include "eigh.hpp"
+#include "expm.hpp"
+#include "lstsq.hpp"
 #include "lu.hpp"
 #include "matmul.hpp"
+#include "norm.hpp"
 #include "packing.hpp"
 #include "pinv.hpp"
 #include "qr.hpp"
@@ -26,7 +29,10 @@ using Z = Complex<double, BYTES / 8>;
 ptrdiff_t matrix(const ptrdiff_t *n) { return n[0] * n[0]; }
 ptrdiff_t factored(const ptrdiff_t *n) { return n[0] * (n[0] + 1); }
 ptrdiff_t two_matrices(const ptrdiff_t *n) { return 2 * n[0] * n[0]; }
+ptrdiff_t eight_matrices(const ptrdiff_t *n) { return 8 * n[0] * n[0]; }
+ptrdiff_t exponential_by_powers(const ptrdiff_t *n) { return n[0] * (9 * n[0] + 2); }
 ptrdiff_t tridiagonal(const ptrdiff_t *n) { return 2 * n[0] * (n[0] + 3); }
+ptrdiff_t exponential_by_values(const ptrdiff_t *n) { return n[0] * (n[0] + 2) + tridiagonal(n); }
 ptrdiff_t bidiagonal(const ptrdiff_t *n) {
     ptrdiff_t most = n[0] > n[1] ? n[0] : n[1];
     return n[2] * (2 * most + n[2] + 8);
@@ -35,6 +41,8 @@ ptrdiff_t pinv_by_svd(const ptrdiff_t *n) {
     ptrdiff_t sizes[] = {n[0], n[1], n[0] < n[1] ? n[0] : n[1]};
     return sizes[2] * (n[0] + n[1] + 1) + bidiagonal(sizes);
 }
+ptrdiff_t norm_by_svd(const ptrdiff_t *n) { return pinv_by_svd(n) + n[0] + n[1]; }
+ptrdiff_t least_squares(const ptrdiff_t *n) { return (2 * n[0] + n[1]) * n[2]; }
 ptrdiff_t three_smaller(const ptrdiff_t *n) {
     ptrdiff_t least = n[0] < n[1] ? n[0] : n[1];
     return 3 * least * least;
@@ -70,9 +78,17 @@ const matkern::LaneKernel kernels[] = {
     KERNEL(eigh, 32, 32, tridiagonal),
     KERNEL(eigh_vjp, 24, 32, two_matrices),
     KERNEL(eigh_jvp, 24, 32, two_matrices),
+    KERNEL(expm, 32, 32, exponential_by_powers),
+    KERNEL(expm_vjp, 24, 32, eight_matrices),
+    KERNEL(expm_jvp, 24, 32, eight_matrices),
+    KERNEL(expm_hermitian, 32, 32, exponential_by_values),
+    KERNEL(expm_hermitian_vjp, 32, 32, factored),
+    KERNEL_BY(expm_hermitian_jvp, expm_hermitian_vjp, 32, 32, factored),
     KERNEL(inv, 32, 32, factored),
     KERNEL(inv_vjp, 20, 32, matrix),
     KERNEL(inv_jvp, 6, 24, matrix),
+    KERNEL(lstsq_vjp, 32, 32, least_squares),
+    KERNEL(lstsq_jvp, 32, 32, least_squares),
     KERNEL(lu_factor, 32, 32, nullptr),
     KERNEL(lu_factor_vjp, 32, 32, nullptr),
     KERNEL(lu_factor_jvp, 32, 32, nullptr),
@@ -82,6 +98,9 @@ const matkern::LaneKernel kernels[] = {
     KERNEL(matmul, 6, 32, nullptr),
     KERNEL(matmul_vjp, 12, 24, nullptr),
     KERNEL(matmul_jvp, 6, 32, nullptr),
+    KERNEL(norm, 32, 32, norm_by_svd),
+    KERNEL(norm_vjp, 4, 4, nullptr),
+    KERNEL(norm_jvp, 32, 32, nullptr),
     KERNEL(pinv, 32, 32, pinv_by_svd),
     KERNEL(pinv_vjp, 32, 32, three_smaller),
     KERNEL(pinv_jvp, 32, 32, three_smaller),

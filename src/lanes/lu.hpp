@@ -148,7 +148,7 @@ template <class N> uint64_t lu_factor(void **x, const ptrdiff_t *n, const int *,
 }
 
 // The lanes that cannot be differentiated: a zero pivot with rows below it.
-template <class N> inline uint64_t undifferentiable(ptrdiff_t m, ptrdiff_t n, ptrdiff_t least, View<N> lu, const int *piv) {
+template <class N> inline uint64_t undifferentiable(ptrdiff_t m, ptrdiff_t least, View<N> lu, const int *piv) {
     return zeros_on_diagonal(least < m ? least : m - 1, lu) | invalid<N>(least, m, piv);
 }
 
@@ -171,7 +171,7 @@ template <class N> uint64_t lu_factor_vjp(void **x, const ptrdiff_t *n, const in
         }
     }
     permute_rows(m, columns, static_cast<int *>(x[1]), true, g, least);
-    return undifferentiable(m, columns, least, lu, static_cast<int *>(x[1]));
+    return undifferentiable(m, least, lu, static_cast<int *>(x[1]));
 }
 
 // x = [lu, piv, a_dot, lu_dot]
@@ -188,7 +188,7 @@ template <class N> uint64_t lu_factor_jvp(void **x, const ptrdiff_t *n, const in
             for (ptrdiff_t j = k + 1; j < columns; ++j) t.set(i, j, t(i, j) - dot * lu(k, j) - l * t(k, j));
         }
     }
-    return undifferentiable(m, columns, least, lu, static_cast<int *>(x[1]));
+    return undifferentiable(m, least, lu, static_cast<int *>(x[1]));
 }
 
 // A^-H from the factor
@@ -227,12 +227,6 @@ template <class N> uint64_t det(void **x, const ptrdiff_t *n, const int *, void 
     });
 }
 
-template <class T, int W> inline Real<T, W> magnitude(Real<T, W> a) { return abs(a); }
-template <class T, int W> inline Real<T, W> magnitude(Complex<T, W> a) {
-    Real<T, W> s = larger(abs(a.re), abs(a.im));
-    return s * sqrt(abs2(a * reciprocal(s)));
-}
-
 // x = [a, sign, logabsdet, lu, piv]
 template <class N> uint64_t slogdet(void **x, const ptrdiff_t *n, const int *, void *work) {
     using T = typename N::scalar;
@@ -243,7 +237,7 @@ template <class N> uint64_t slogdet(void **x, const ptrdiff_t *n, const int *, v
         copy<N>(size * size, x[0], lu.p);
         factor(size, size, lu, piv);
         N value = determinant(size, lu, piv, bad);
-        auto level = magnitude(value);
+        auto level = modulus(value);
         N &sign = *static_cast<N *>(x[1]);
         if constexpr (N::parts == 1) sign = select(value > N(T(0)), N(T(1)), N(T(-1)));
         else sign = value * reciprocal(level);
@@ -400,14 +394,13 @@ template <class N> uint64_t solve_jvp(void **x, const ptrdiff_t *n, const int *o
         View<N> x_dot = dense<N>(x[5], n[1]), solution = dense<N>(x[2], n[1]);
         if (x[4]) copy<N>(size * n[1], x[4], x[5]);
         else fill<N>(size * n[1], 0, x[5]);
-        auto subtract = [&](ptrdiff_t i, ptrdiff_t j, N sum) { x_dot.set(i, j, x_dot(i, j) - sum); };
         if (x[3])
             with_op<N>(op, x[3], size, [&](auto a_dot) {
                 if (option[1])
                     product(size, n[1], size, [&](ptrdiff_t i, ptrdiff_t j) {
                         return (a_dot(i, j) + conj(a_dot(j, i))) * R(typename N::scalar(0.5));
-                    }, solution, subtract);
-                else product(size, n[1], size, a_dot, solution, subtract);
+                    }, solution, subtract_from(x_dot));
+                else product(size, n[1], size, a_dot, solution, subtract_from(x_dot));
                 return uint64_t(0);
             });
         solve_either(option[1], op, size, n[1], x[0], piv, x_dot);

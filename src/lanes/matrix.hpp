@@ -149,6 +149,18 @@ template <class T, class Size> inline uint64_t zeros_on_diagonal(Size n, T t) {
     return to_bits(found);
 }
 
+// For `product`: out -= the product
+template <class N> inline auto subtract_from(View<N> out) {
+    return [out](ptrdiff_t i, ptrdiff_t j, N sum) { out.set(i, j, out(i, j) - sum); };
+}
+
+// Re <X, Y>
+template <class N> inline typename N::real_type overlap(ptrdiff_t size, const N *x, const N *y) {
+    typename N::real_type total(typename N::scalar(0));
+    for (ptrdiff_t i = 0; i < size; ++i) total += real(conj(x[i]) * y[i]);
+    return total;
+}
+
 template <class N> inline void copy(ptrdiff_t size, const void *a, void *out) {
     for (ptrdiff_t i = 0; i < size; ++i) static_cast<N *>(out)[i] = static_cast<const N *>(a)[i];
 }

@@ -97,15 +97,17 @@ template <class T, int W> inline Real<T, W> larger(Real<T, W> a, Real<T, W> b) {
 template <class T, int W> inline Real<T, W> abs1(Real<T, W> a) { return abs(a); }
 template <class T, int W> inline Real<T, W> abs1(Complex<T, W> a) { return abs(a.re) + abs(a.im); }
 
-template <class T, int W> inline Real<T, W> sqrt(Real<T, W> a) {
-    for (int i = 0; i < W; ++i) a.v[i] = sizeof(T) == 4 ? __builtin_sqrtf(a.v[i]) : __builtin_sqrt(a.v[i]);
-    return a;
-}
-
-template <class T, int W> inline Real<T, W> log(Real<T, W> a) {
-    for (int i = 0; i < W; ++i) a.v[i] = sizeof(T) == 4 ? __builtin_logf(a.v[i]) : __builtin_log(a.v[i]);
-    return a;
-}
+#define EACH(function)                                                                                                \
+    template <class T, int W> inline Real<T, W> function(Real<T, W> a) {                                              \
+        for (int i = 0; i < W; ++i) a.v[i] = sizeof(T) == 4 ? __builtin_##function##f(a.v[i]) : __builtin_##function(a.v[i]); \
+        return a;                                                                                                     \
+    }
+EACH(sqrt)
+EACH(log)
+EACH(exp)
+EACH(cos)
+EACH(sin)
+#undef EACH
 
 // The power of two at or below a normal number above zero.
 template <class T, int W> inline Real<T, W> power_of_two(Real<T, W> a) {
@@ -119,6 +121,12 @@ template <class T, int W> inline Complex<T, W> reciprocal(Complex<T, W> a) {
     Real<T, W> re = abs(a.re), im = abs(a.im), s = reciprocal(select(re > im, re, im));
     Complex<T, W> unit = a * s;
     return conj(unit) * (s / abs2(unit));
+}
+
+template <class T, int W> inline Real<T, W> modulus(Real<T, W> a) { return abs(a); }
+template <class T, int W> inline Real<T, W> modulus(Complex<T, W> a) {
+    Real<T, W> s = larger(abs(a.re), abs(a.im));
+    return select(is_zero(s), s, s * sqrt(abs2(a * reciprocal(s))));
 }
 
 // The numbers I of a and, from its width on, of b.

@@ -38,7 +38,6 @@ inline uint64_t push_pinv(ptrdiff_t m, ptrdiff_t n, A a, A p, View<N> t, View<N>
     R trace(T(0));
     for (ptrdiff_t i = 0; i < m; ++i)
         for (ptrdiff_t j = 0; j < n; ++j) trace += real(a(i, j) * p(j, i));
-    auto subtract = [&](ptrdiff_t i, ptrdiff_t j, N sum) { out.set(i, j, out(i, j) - sum); };
     auto twice = [&](ptrdiff_t i, ptrdiff_t j) { return q(i, j) + conj(q(j, i)); };
     if (m >= n) multiply(n, n, m, p, t, r);
     else multiply(m, m, n, t, p, r);
@@ -47,12 +46,12 @@ inline uint64_t push_pinv(ptrdiff_t m, ptrdiff_t n, A a, A p, View<N> t, View<N>
         multiply(n, n, m, p, p.adjoint(), gram);
         multiply(n, n, n, r, gram, q);
         multiply(n, m, n, gram, t.adjoint(), out);
-        product(n, m, n, twice, a.adjoint(), subtract);
+        product(n, m, n, twice, a.adjoint(), subtract_from(out));
     } else {
         multiply(m, m, n, p.adjoint(), p, gram);
         multiply(m, m, m, gram, r, q);
         multiply(n, m, m, t.adjoint(), gram, out);
-        product(n, m, m, a.adjoint(), twice, subtract);
+        product(n, m, m, a.adjoint(), twice, subtract_from(out));
     }
     return to_bits(~(trace > R(T(k - 0.5))));
 }

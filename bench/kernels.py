@@ -1,0 +1,42 @@
+"""Kernels by themselves, for the scripts beside this file: operands for them, and times in interleaved rounds."""
+
+import statistics
+import time
+
+import numpy as np
+
+from matkern.calls import Call
+
+
+def draw(case, batch, n, dtype):
+    """A call of the operation, cotangents and tangents by name."""
+    rng = np.random.default_rng(0)
+    inputs = [x if x.dtype.kind == "i" else x.astype(dtype) for x in case.draw(rng, batch, n, dtype)]
+    call = Call(case.op, inputs, case.options)
+    op, values = call.op, call.values
+
+    def like(names):
+        return {k: np.asarray(rng.standard_normal(values[k].shape), values[k].dtype) for k in names}
+
+    bars, dots = like(op.differentiable_outputs), like(op.differentiable_inputs)
+    bars = {k: g * values[k] if values[k].dtype.kind == "c" else g for k, g in bars.items()}  # no part along phases
+    return call, bars, dots
+
+
+def interleaved(functions, rounds=5, seconds=0.01):
+    """Seconds per call, a list for each function with an item per round; each call has another function before it."""
+    times = [[] for _ in functions]
+    for _ in range(rounds):
+        for function, taken in zip(functions, times, strict=True):
+            function()
+            start, count = time.perf_counter(), 0
+            while time.perf_counter() - start < seconds:
+                function()
+                count += 1
+            taken.append((time.perf_counter() - start) / count)
+    return times
+
+
+def median_ratio(times):
+    """Of the first function's times to the second's."""
+    return statistics.median(a / b for a, b in zip(*times, strict=True))

@@ -257,8 +257,8 @@ cdef inline double norm(Py_ssize_t size, scalar *a) noexcept nogil:
 cdef inline void phases(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *phase, scalar *largest) noexcept nogil:
     """The phases z / |z|, or signs, of the columns of unit vectors A; `largest` has room for n.
 
-    z is a column's first entry whose square is above 0.29 times the largest, a fraction at which no structure puts an
-    entry: rounding does not decide which one it is.
+    z is a column's first entry whose square is above 0.2913 times the largest, a fraction at which no structure puts an
+    entry, so that rounding does not decide which one it is.
     """
     cdef Py_ssize_t i, j
     cdef double re, im
@@ -272,7 +272,7 @@ cdef inline void phases(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *phase, sc
     for i in range(m - 1, -1, -1):
         for j in range(n):
             re, im = real(a[i * n + j]), imag(a[i * n + j])
-            if re * re + im * im > 0.29 * get_real(largest, j):
+            if re * re + im * im > 0.2913 * get_real(largest, j):
                 phase[j] = a[i * n + j]
     for j in range(n):
         re, im = real(phase[j]), imag(phase[j])

@@ -270,7 +270,7 @@ def test_the_sign_of_vectors(rng, n, dtype, function, matrix):
     many, one = function(a), function(a[7])
     v = many.eigenvectors if function is mk.eigh else many.U
     square = np.abs(v) ** 2
-    first = (square > 0.29 * square.max(-2, keepdims=True)).argmax(-2)
+    first = (square > 0.2913 * square.max(-2, keepdims=True)).argmax(-2)
     leading = np.take_along_axis(v, first[:, None, :], -2)
     assert (leading.real > 0).all()
     assert_near(leading.imag, np.zeros(leading.shape))

@@ -217,6 +217,48 @@ def test_a_spectrum_that_is_not_finite(variant, rng, dtype, bad):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("order", [None, "nuc", 1, -1, np.inf, -np.inf, 2, -2])
+def test_norms_at_their_edges(variant, rng, dtype, order):
+    """NaN in one part, ties of sums and of moduli, zeros and their signs, numbers whose squares are none."""
+    a = np.repeat(normal(rng, (BATCH, 3, 1), dtype), 3, -1)
+    if np.dtype(dtype).kind == "c":
+        a[..., 1] = a[..., 0].imag + 1j * a[..., 0].real  # of the same modulus
+    a[1, 0, 0] = np.nan
+    a[2] = 0
+    a[3, 1] = 0
+    a[4] *= np.finfo(dtype).max / 1e3
+    a[5] *= np.finfo(dtype).tiny
+    for axis in (-1, (-2, -1)):
+        if axis != -1 or order in (None, 1, -1, np.inf, -np.inf, 2):
+            outputs, pull = mk.vjp("norm", a, ord=order, axis=axis)
+            want, pull_alone = one_at_a_time(mk.vjp, "norm", a, ord=order, axis=axis)
+            ones = np.ones_like(want)
+            level = mk.norm(np.nan_to_num(a), axis=(-2, -1)).reshape(-1, *[1] * (want.ndim - 1))
+            for got, alone, size in (outputs, want, level), (pull(ones)[0], one_at_a_time(pull_alone, ones)[0], 1):
+                np.testing.assert_array_equal(np.isnan(got), np.isnan(alone))
+                error = np.where(np.isnan(got), 0, np.abs(got - alone))
+                assert (error <= 50 * np.finfo(dtype).eps * size).all()
+            assert not np.signbit(outputs[outputs == 0]).any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_determinants_of_two_rows(variant, rng, dtype):
+    """Singular ones, and numbers whose product is none."""
+    a = normal(rng, (BATCH, 2, 2), dtype)
+    a[::2, 1] = 2 * a[::2, 0]
+    a[7] = 0
+    a[9] = [[0, 1], [0, 0]]
+    cofactors = np.stack([a[:, 1, 1], -a[:, 1, 0], -a[:, 0, 1], a[:, 0, 0]], -1).reshape(a.shape).conj()
+    assert_near(mk.vjp("det", a)[1](np.ones(BATCH, dtype))[0], cofactors)
+    large = np.sqrt(np.finfo(dtype).max) * 2e3
+    a = np.zeros((BATCH, 2, 2), dtype)
+    a[::2] = np.diag([large, 1 / large])
+    a[1::2, 0, 1], a[1::2, 1, 0] = large, 1 / large
+    bar = mk.vjp("slogdet", a)[1]((None, np.ones(BATCH, a.real.dtype)))[0]
+    np.testing.assert_allclose(bar, np.divide(1, a, out=np.zeros_like(a), where=a != 0), rtol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("far_from_normal", [False, True])
 def test_exponentials_of_any_norm(variant, rng, dtype, far_from_normal):
     """A lane scales and squares for itself, and leaves out squarings that are needless; neighbours do not show."""

@@ -37,7 +37,7 @@ def eigh(a, *, UPLO="L", on_error="raise", out=None):
     eigenvalues : ndarray, shape (..., n)
         In ascending order, real, in the precision of `a` (float64 for integers).
     eigenvectors : ndarray, shape (..., n, n)
-        In columns, orthonormal, in the dtype of `a`. Of each column the first entry whose square is above 0.29 times
+        In columns, orthonormal, in the dtype of `a`. Of each column the first entry whose square is above 0.2913 times
         the largest is positive, whatever the batch, the BLAS library and the number of threads.
 
     Raises

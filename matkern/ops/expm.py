@@ -46,8 +46,9 @@ def expm(a, *, assume_a="gen", on_error="raise", out=None):
 
     Notes
     -----
-    Pade approximants of degree 3, 5, 7, 9 or 13 (at most 7 in single precision) of (A - mu I) / 2^s, with mu the mean
-    of the diagonal [1]_, algorithm 2.3; fewer squarings where the powers of A are small beside those of its norm [2]_.
+    Pade approximants of degree 3, 5, 7, 9 or 13 (at most 7 in single precision; of a batch of small matrices always the
+    highest) of (A - mu I) / 2^s, with mu the mean of the diagonal [1]_, algorithm 2.3; fewer squarings where the powers
+    of A are small beside those of its norm [2]_.
 
     References
     ----------

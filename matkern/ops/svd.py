@@ -40,7 +40,7 @@ def svd(a, *, full_matrices=False, compute_uv=True, on_error="raise", out=None):
     -------
     U : ndarray, shape (..., m, k)
         The left singular vectors in orthonormal columns, in the dtype of `a` (float64 for integers). Of each column the
-        first entry whose square is above 0.29 times the largest is positive, whatever the batch, the BLAS library and
+        first entry whose square is above 0.2913 times the largest is positive, whatever the batch, the BLAS library and
         the number of threads.
     S : ndarray, shape (..., k)
         The singular values in descending order, real, in the precision of `a`.

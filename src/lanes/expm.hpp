@@ -7,7 +7,7 @@
 namespace LANES {
 
 constexpr int HIGHEST = 13;             // degree
-constexpr int MOST_SQUARINGS = 20;      // beyond, a lane is left: 2^(6 * 20) is a number of single precision, too
+constexpr int MOST_IN_LANES = 20;       // squarings; beyond, a lane is left: 2^(6 * 20) is a number of single precision, too
 
 template <class T> struct Pade;         // what choose() of expm.pyx has last
 template <> struct Pade<float> {
@@ -113,9 +113,9 @@ template <class N> inline typename N::real_type one_norm(ptrdiff_t n, const N *b
 
 inline int at_least_zero(double x) { return x > 0 ? int(x) : 0; }
 
-// How many of each lane's squarings are needless: expm.pyx has why.
+// How many of each lane's squarings are needless: expm.pyx has why. Returns the lanes where that underflows.
 template <class N>
-inline void spared(ptrdiff_t n, const int *squarings, const N *b, N *const *p, typename N::real_type *work, int *spare) {
+inline uint64_t spared(ptrdiff_t n, const int *squarings, const N *b, N *const *p, typename N::real_type *work, int *needless) {
     using R = typename N::real_type;
     using T = typename N::scalar;
     constexpr int m = Pade<T>::degree;
@@ -125,10 +125,10 @@ inline void spared(ptrdiff_t n, const int *squarings, const N *b, N *const *p, t
         double x = __builtin_sqrt(__builtin_sqrt(fourth.v[w])), y = __builtin_cbrt(__builtin_sqrt(sixth.v[w]));
         double growth = x > y ? x : y, most = squarings[w];
         if (growth > 0) most = __builtin_fmin(most, __builtin_floor(__builtin_log2(Pade<T>::bound / growth)));
-        spare[w] = at_least_zero(most);
-        some |= spare[w] > 0;
+        needless[w] = at_least_zero(most);
+        some |= needless[w] > 0;
     }
-    if (!some) return;
+    if (!some) return 0;
     R *x = work + n * n, *y = x + n, power;
     for (int step = 0; step <= 2 * m; ++step) {
         power = column_sums(n, work, x, y);
@@ -139,11 +139,14 @@ inline void spared(ptrdiff_t n, const int *squarings, const N *b, N *const *p, t
     double first = 1;                                       // coefficient of the error's series
     for (int k = 1; k <= m; ++k) first *= double(k) / (m + k);
     for (int k = 2; k < 2 * m + 2; ++k) first /= k;
+    uint64_t left = 0;
     for (int w = 0; w < N::width; ++w) {
         double ratio = limits<T>::eps / 2 * size.v[w] / (first * power.v[w]);
-        if (power.v[w] > 0)
-            spare[w] = at_least_zero(__builtin_fmin(spare[w], __builtin_floor(__builtin_log2(ratio) / (2 * m))));
+        if (power.v[w] >= limits<T>::smallest)
+            needless[w] = at_least_zero(__builtin_fmin(needless[w], __builtin_floor(__builtin_log2(ratio) / (2 * m))));
+        else if (needless[w]) left |= uint64_t(1) << w;
     }
+    return left;
 }
 
 // X, Y := X + Y, X - Y
@@ -185,7 +188,7 @@ template <class N> uint64_t expm(void **x, const ptrdiff_t *n_, const int *, voi
     }
     N *odd = kept[3], *lu = kept[4], *root = kept[5], *b = work, *u = b + square, *t = u + square;
     int *piv = static_cast<int *>(x[8] ? x[8] : t + square), *plan = static_cast<int *>(x[9]);
-    int degree[N::width], squarings[N::width], spare[N::width], scale[N::width];
+    int degree[N::width], squarings[N::width], needless[N::width], scale[N::width];
     R *sizes = reinterpret_cast<R *>(u);                    // and t
     uint64_t again = 0;
     reduce(n, a, R(T(1)), b);
@@ -193,8 +196,8 @@ template <class N> uint64_t expm(void **x, const ptrdiff_t *n_, const int *, voi
     for (int w = 0; w < N::width; ++w) {
         double over = norm.v[w] / Pade<T>::bound;
         degree[w] = Pade<T>::degree;
-        squarings[w] = spare[w] = 0;
-        if (!(over < 1 << MOST_SQUARINGS)) again |= uint64_t(1) << w;
+        squarings[w] = needless[w] = 0;
+        if (!(over < 1 << MOST_IN_LANES)) again |= uint64_t(1) << w;
         else if (over > 1) __builtin_frexp(over, &squarings[w]);
         scale[w] = -squarings[w];
     }
@@ -202,17 +205,17 @@ template <class N> uint64_t expm(void **x, const ptrdiff_t *n_, const int *, voi
     multiply(n, n, n, dense<N>(b, n), dense<N>(b, n), dense<N>(kept[0], n));
     multiply(n, n, n, dense<N>(kept[0], n), dense<N>(kept[0], n), dense<N>(kept[1], n));
     multiply(n, n, n, dense<N>(kept[0], n), dense<N>(kept[1], n), dense<N>(kept[2], n));
-    if (most_of_lanes(squarings, N::width)) spared(n, squarings, b, kept, sizes, spare);
-    if (most_of_lanes(spare, N::width)) {
-        R back = power<N>(spare), factor = back * back;
+    if (most_of_lanes(squarings, N::width)) again |= spared(n, squarings, b, kept, sizes, needless);
+    if (most_of_lanes(needless, N::width)) {
+        R back = power<N>(needless), times = back * back;
         for (ptrdiff_t i = 0; i < square; ++i) b[i] = b[i] * back;
         for (int k = 0; k < 3; ++k) {
-            for (ptrdiff_t i = 0; i < square; ++i) kept[k][i] = kept[k][i] * factor;
-            factor = factor * back * back;
+            for (ptrdiff_t i = 0; i < square; ++i) kept[k][i] = kept[k][i] * times;
+            times = times * back * back;
         }
     }
     for (int w = 0; w < N::width; ++w) {
-        squarings[w] -= spare[w];
+        squarings[w] -= needless[w];
         scale[w] = -squarings[w];
         if (plan) plan[w] = degree[w] + 16 * squarings[w];
     }
@@ -225,7 +228,8 @@ template <class N> uint64_t expm(void **x, const ptrdiff_t *n_, const int *, voi
     again |= factor(n, n, dense<N>(lu, n), piv);
     solve_factored(PLAIN, n, n, lu, piv, dense<N>(root, n));
     N shift = shift_factor(n, a, power<N>(scale));
-    for (ptrdiff_t i = 0; i < square; ++i) out[i] = root[i] = root[i] * shift;
+    multiply_by(square, shift, root);
+    copy<N>(square, root, out);
     for (int step = 0; step < most_of_lanes(squarings, N::width); ++step) {
         auto active = squared<N>(squarings, step);
         multiply(n, n, n, dense<N>(out, n), dense<N>(out, n), dense<N>(t, n));
@@ -258,7 +262,7 @@ template <class N, bool PULLBACK> uint64_t frechet(void **x, const ptrdiff_t *n_
         degree[w] = plan[w] & 15;
         squarings[w] = plan[w] >> 4;
         bool known = degree[w] == 3 || degree[w] == 5 || degree[w] == 7 || degree[w] == Pade<typename N::scalar>::degree;
-        if (!known || squarings[w] < 0 || squarings[w] > MOST_SQUARINGS) {
+        if (!known || squarings[w] < 0 || squarings[w] > MOST_IN_LANES) {
             again |= uint64_t(1) << w;
             degree[w] = 3;
             squarings[w] = 0;
@@ -280,7 +284,7 @@ template <class N, bool PULLBACK> uint64_t frechet(void **x, const ptrdiff_t *n_
     part_derivative(numerator, 0, n, p, m, v, spare);
     sum_and_difference(square, u, v);
     N shift = shift_factor(n, a, half);
-    for (ptrdiff_t i = 0; i < square; ++i) u[i] = u[i] * shift;
+    multiply_by(square, shift, u);
     multiply(n, n, n, dense<N>(v, n), dense<N>(root, n), dense<N>(u, n), true);
     solve_factored(PLAIN, n, n, x[5], piv, dense<N>(u, n));
     int most = most_of_lanes(squarings, N::width);

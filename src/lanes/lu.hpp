@@ -193,6 +193,14 @@ template <class N> uint64_t lu_factor_jvp(void **x, const ptrdiff_t *n, const in
 
 // A^-H from the factor
 template <class N, class Size> inline void inverse_adjoint(Size n, void *lu, const int *piv, View<N> out) {
+    if (n == 2) {                                           // P (L U)^-H
+        View<N> f = dense<N>(lu, 2);
+        N first = reciprocal(f(0, 0)), last = reciprocal(f(1, 1)), upper = f(0, 1) * last;
+        N inverse[] = {first + upper * (f(1, 0) * first), -(f(1, 0) * last), -(upper * first), last};
+        auto swapped = load_row<N>(piv, 0) == row_number<N>(1);
+        for (int i = 0; i < 4; ++i) out.p[i] = conj(select(swapped, inverse[i ^ 2], inverse[i]));
+        return;
+    }
     identity(n, n, out);
     solve_factored(ADJOINT, n, n, lu, piv, out);
 }
@@ -246,12 +254,31 @@ template <class N> uint64_t slogdet(void **x, const ptrdiff_t *n, const int *, v
     });
 }
 
+// G := the conjugate cofactors of a 2 x 2 matrix, det(P) P those of L U.
+template <class N> inline void cofactors(View<N> lu, const int *piv, View<N> g) {
+    N a = lu(0, 0), b = lu(0, 1), c = lu(1, 0) * a, d = lu(1, 0) * b + lu(1, 1);
+    auto swapped = load_row<N>(piv, 0) == row_number<N>(1);
+    g.set(0, 0, conj(select(swapped, b, d)));
+    g.set(0, 1, -conj(select(swapped, a, c)));
+    g.set(1, 0, -conj(select(swapped, d, b)));
+    g.set(1, 1, conj(select(swapped, c, a)));
+}
+
+template <class N> inline void multiply_by(ptrdiff_t size, N scale, N *x) {
+    for (ptrdiff_t i = 0; i < size; ++i) x[i] = x[i] * scale;
+}
+
 // G := scale conj(det(A)) A^-H; returns the lanes that are left.
 template <class N, class Size> inline uint64_t adjugate(Size n, void *lu_, const int *piv, N scale, View<N> g) {
     using R = typename N::real_type;
     using T = typename N::scalar;
     View<N> lu = dense<N>(lu_, n);
     typename N::Mask bad{};
+    if (n == 2) {                                           // however singular
+        cofactors(lu, piv, g);
+        multiply_by(4, scale, g.p);
+        return invalid<N>(2, 2, piv);
+    }
     R pivot(T(0)), row(T(0));
     inverse_adjoint(n, lu_, piv, g);
     for (ptrdiff_t i = 0; i < n; ++i) {
@@ -263,8 +290,7 @@ template <class N, class Size> inline uint64_t adjugate(Size n, void *lu_, const
         row = select(sum > row, sum, row);
     }
     bad |= ~(row * pivot <= R(T(WORTH * n)));               // of the order of the condition
-    scale = scale * conj(determinant(n, lu, piv, bad));
-    for (ptrdiff_t i = 0; i < n * n; ++i) g.p[i] = g.p[i] * scale;
+    multiply_by(n * n, scale * conj(determinant(n, lu, piv, bad)), g.p);
     return to_bits(bad) | invalid<N>(n, n, piv);
 }
 
@@ -301,7 +327,7 @@ template <class N> uint64_t slogdet_vjp(void **x, const ptrdiff_t *n, const int 
             if (x[3]) scale.im = (conj(*static_cast<N *>(x[0])) * *static_cast<N *>(x[3])).im;
         View<N> g = dense<N>(x[5], size);
         inverse_adjoint(size, x[1], piv, g);
-        for (ptrdiff_t i = 0; i < size * size; ++i) g.p[i] = g.p[i] * scale;
+        multiply_by(size * size, scale, g.p);
         return unsolvable<N>(size, x[1], piv);
     });
 }

@@ -36,6 +36,12 @@ inline typename N::real_type norm_of_moduli(ptrdiff_t size, const N *x, typename
     using R = typename N::real_type;
     using T = typename N::scalar;
     const R zero(T(0)), one(T(1)), infinite{T(__builtin_inf())};
+    typename N::Mask at_most = p == infinite, at_least = p == -infinite, extreme = at_most | at_least;
+    typename N::Mask left = ~(extreme | (p == one));
+    if (!any(~left)) {
+        again = ~uint64_t(0);
+        return zero;
+    }
     R sum = zero, largest = zero, smallest = infinite, ties = zero;
     for (ptrdiff_t i = 0; i < size; ++i) {
         R a = modulus(x[i]);
@@ -43,8 +49,7 @@ inline typename N::real_type norm_of_moduli(ptrdiff_t size, const N *x, typename
         largest = larger(a, largest);
         smallest = select(smallest > a, a, smallest);
     }
-    typename N::Mask at_most = p == infinite, at_least = p == -infinite, extreme = at_most | at_least;
-    again |= to_bits(~(extreme | (p == one)) | ~is_zero(sum * zero));
+    again |= to_bits(left | ~is_zero(sum * zero));
     R norm = select(at_most, largest, select(at_least, smallest, sum));
     if (!dual) return norm;
     for (ptrdiff_t i = 0; i < size; ++i) ties += select(modulus(x[i]) == norm, one, zero);

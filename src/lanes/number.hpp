@@ -18,11 +18,11 @@ template <> struct bits_of<double> { using type = int64_t; };
 template <class T> struct limits;
 template <> struct limits<float> {
     static constexpr float eps = 0x1p-23f, largest = __FLT_MAX__, smallest = __FLT_MIN__;
-    static constexpr int32_t exponent = 0x7f800000;         // its bits
+    static constexpr int32_t exponent = 0x7f800000, all_but_sign = 0x7fffffff;  // its bits
 };
 template <> struct limits<double> {
     static constexpr double eps = 0x1p-52, largest = __DBL_MAX__, smallest = __DBL_MIN__;
-    static constexpr int64_t exponent = 0x7ff0000000000000;
+    static constexpr int64_t exponent = 0x7ff0000000000000, all_but_sign = 0x7fffffffffffffff;
 };
 
 template <class T, int W> struct vector_of { typedef T type __attribute__((vector_size(W * sizeof(T)))); };
@@ -89,7 +89,10 @@ template <class T, int W> inline Complex<T, W> select(typename Real<T, W>::Mask 
     return {select(mask, a.re, b.re), select(mask, a.im, b.im)};
 }
 
-template <class T, int W> inline Real<T, W> abs(Real<T, W> a) { return select(a > Real<T, W>(T(0)), a, -a); }
+template <class T, int W> inline Real<T, W> abs(Real<T, W> a) {
+    using Mask = typename Real<T, W>::Mask;
+    return (typename Real<T, W>::V)((Mask)a.v & (Mask{} + limits<T>::all_but_sign));
+}
 
 template <class T, int W> inline Real<T, W> larger(Real<T, W> a, Real<T, W> b) { return select(a > b, a, b); }
 
@@ -125,8 +128,8 @@ template <class T, int W> inline Complex<T, W> reciprocal(Complex<T, W> a) {
 
 template <class T, int W> inline Real<T, W> modulus(Real<T, W> a) { return abs(a); }
 template <class T, int W> inline Real<T, W> modulus(Complex<T, W> a) {
-    Real<T, W> s = larger(abs(a.re), abs(a.im));
-    return select(is_zero(s), s, s * sqrt(abs2(a * reciprocal(s))));
+    Real<T, W> re = abs(a.re), im = abs(a.im), high = larger(re, im), ratio = select(re > im, im, re) / high;
+    return select(is_zero(a), Real<T, W>(T(0)), high * sqrt(Real<T, W>(T(1)) + ratio * ratio));
 }
 
 // The numbers I of a and, from its width on, of b.

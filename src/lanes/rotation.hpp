@@ -62,7 +62,7 @@ template <class N> inline N turn_back(ptrdiff_t m, ptrdiff_t j, View<N> q) {
     R largest(T(0));
     for (ptrdiff_t i = 0; i < m; ++i) largest = larger(abs2(q(i, j)), largest);
     N z(T(1));
-    for (ptrdiff_t i = m - 1; i >= 0; --i) z = select(abs2(q(i, j)) > R(T(0.29)) * largest, q(i, j), z);
+    for (ptrdiff_t i = m - 1; i >= 0; --i) z = select(abs2(q(i, j)) > R(T(0.2913)) * largest, q(i, j), z);
     if constexpr (N::parts == 1) return select(R(T(0)) > z, R(T(-1)), R(T(1)));
     else return conj(z) * reciprocal(sqrt(abs2(z)));
 }

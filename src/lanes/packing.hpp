@@ -57,6 +57,9 @@ template <class V> inline V load(const void *p) {
 }
 
 // ---- operands
+//
+// Of matrices that lie beside each other those of the next block are fetched meanwhile: the CPU does not see W streams, some
+// in one page, coming. Beyond the last one that does nothing.
 
 inline bool contiguous(ptrdiff_t item, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t row, ptrdiff_t column) {
     return (columns == 1 || column == item) && (rows == 1 || row == columns * item);
@@ -109,7 +112,10 @@ inline void pack_lanes(int parts, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t r
     for (ptrdiff_t e = 0; e < size; e += W) {               // the last tile overlaps the one before
         V r[W];
         ptrdiff_t first = e + W <= size ? e : size - W;
-        for (int w = 0; w < W; ++w) r[w] = load<V>(place(w) + first * sizeof(T));
+        for (int w = 0; w < W; ++w) {
+            r[w] = load<V>(place(w) + first * sizeof(T));
+            if (adjacent) __builtin_prefetch(place(w + W) + first * sizeof(T), 0, 2);
+        }
         transpose<W>(r);
         for (int w = 0; w < W; ++w) static_cast<V *>(out_)[first + w] = r[w];
     }
@@ -137,7 +143,10 @@ inline uint64_t unpack_lanes(int parts, bool integers, int count, ptrdiff_t rows
                 ptrdiff_t first = e + W <= size ? e : size - W;
                 for (int w = 0; w < W; ++w) r[w] = x[first + w];
                 transpose<W>(r);
-                for (int w = 0; w < W; ++w) __builtin_memcpy(place(w) + first * sizeof(T), &r[w], sizeof(V));
+                for (int w = 0; w < W; ++w) {
+                    __builtin_memcpy(place(w) + first * sizeof(T), &r[w], sizeof(V));
+                    if (adjacent) __builtin_prefetch(place(w + W) + first * sizeof(T), 1, 2);
+                }
             }
             return found;
         }

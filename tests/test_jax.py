@@ -92,7 +92,7 @@ def mapped_second(f, xs, gs, ts):
 
 
 def compiled(run):
-    """In one program: operation by operation, second derivatives take JAX twice as long."""
+    """In one program: operation by operation JAX takes twice as long."""
     return lambda f, xs, *directions: jax.jit(functools.partial(run, f))(xs, *directions)
 
 
@@ -109,10 +109,10 @@ TRANSFORMS = {
     "jvp": ("tangent", jvp),
     "vmap of jvp": ("tangent", compiled(mapped_jvp)),
     "linearize": ("tangent", linearize),
-    "jacrev": ("jacobian", lambda f, x: jax.jacrev(f)(x)),
-    "jacfwd": ("jacobian", lambda f, x: jax.jacfwd(f)(x)),
+    "jacrev": ("jacobian", lambda f, x: jax.jit(jax.jacrev(f))(x)),
+    "jacfwd": ("jacobian", lambda f, x: jax.jit(jax.jacfwd(f))(x)),
     "grad of grad": ("second", compiled(reverse_over_reverse)),
-    "jvp of grad": ("second", forward_over_reverse),
+    "jvp of grad": ("second", compiled(forward_over_reverse)),
     "grad of jvp": ("second", compiled(reverse_over_forward)),
     "vmap of jvp of grad": ("second", compiled(mapped_second)),
     "hessian": ("hessian", compiled(lambda f, x, gs: jax.hessian(lambda x: real_loss(f, gs)((x,)))(x))),

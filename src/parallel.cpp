@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <system_error>
@@ -16,6 +17,7 @@ namespace {
 constexpr double SERIAL_BELOW = 4e5;
 constexpr double BLAS_THREADS_ABOVE = 1e8;
 constexpr double LEAST_CHUNK = 1e5;
+constexpr std::chrono::microseconds PATIENCE{100};
 
 std::atomic<int> num_threads{1};
 thread_local bool inside = false;      // this thread is working on a parallel call
@@ -38,67 +40,100 @@ thread_local int depth = 0;            // calls under way on this thread
 
 // ---- the pool
 
+// Waits for a moment, without a core of its own. Returns whether it came true.
+template <class Condition> bool soon(Condition condition) {
+    auto end = std::chrono::steady_clock::now() + PATIENCE;
+    while (!condition()) {
+        if (std::chrono::steady_clock::now() > end) return false;
+        std::this_thread::yield();
+    }
+    return true;
+}
+
+struct alignas(64) Range {
+    std::atomic<int64_t> next;
+    int64_t end;
+};
+
 struct Job {
+    static constexpr int MOST_RANGES = 64;
     Body body;
     void *context;
-    int64_t items, chunk;
-    std::atomic<int64_t> next{0};
+    int64_t chunk;
+    int threads, count;
+    Range ranges[MOST_RANGES];
 
-    void work() {
-        for (;;) {
-            int64_t first = next.fetch_add(chunk);
-            if (first >= items) return;
-            body(context, first, std::min(first + chunk, items));
+    Job(Body body, void *context, int64_t items, int64_t chunk, int threads)
+        : body(body), context(context), chunk(chunk), threads(threads), count(std::min(threads, MOST_RANGES)) {
+        for (int r = 0; r < count; ++r) {
+            ranges[r].next = items / count * r + std::min<int64_t>(r, items % count);
+            ranges[r].end = items / count * (r + 1) + std::min<int64_t>(r + 1, items % count);
+        }
+    }
+
+    // A thread has the same items in each call, which may still be in its cache; then it helps the others.
+    void work(int thread) {
+        for (int k = 0; k < count; ++k) {
+            Range &range = ranges[(thread + k) % count];
+            for (;;) {
+                int64_t first = range.next.fetch_add(chunk);
+                if (first >= range.end) break;
+                body(context, first, std::min(first + chunk, range.end));
+            }
         }
     }
 };
 
 struct Pool {
     std::mutex busy;                      // held by the one call that has the pool
-    std::mutex mutex;                     // guards what follows
+    std::mutex mutex;                     // guards what follows; who waits for a moment reads the two numbers without it
     std::condition_variable wake, idle;
     Job *job = nullptr;
-    uint64_t generation = 0;
-    int workers = 0, seats = 0, active = 0;
+    std::atomic<uint64_t> generation{0};
+    std::atomic<int> active{0};
+    int workers = 0;
 
-    void worker() {
+    void worker(int thread) {
         inside = true;
         uint64_t seen = 0;
-        std::unique_lock<std::mutex> lock(mutex);
         for (;;) {
-            wake.wait(lock, [&] { return job && generation != seen && seats > 0; });
+            soon([&] { return generation != seen; });
+            std::unique_lock<std::mutex> lock(mutex);
+            wake.wait(lock, [&] { return job && generation != seen && thread < job->threads; });
             seen = generation;
             Job *mine = job;
-            --seats;
             ++active;
             lock.unlock();
-            mine->work();
+            mine->work(thread);
             lock.lock();
             if (--active == 0) idle.notify_one();
         }
     }
 
-    void run(Job &mine, int threads) {
+    void run(Job &mine) {
         {
             std::lock_guard<std::mutex> lock(mutex);
-            while (workers < threads - 1) {
+            while (workers < mine.threads - 1) {
                 try {
-                    std::thread(&Pool::worker, this).detach();
+                    std::thread(&Pool::worker, this, workers + 1).detach();
                 } catch (const std::system_error &) {      // no more threads to be had: fewer will do
                     break;
                 }
                 ++workers;
             }
             job = &mine;
-            seats = threads - 1;
             ++generation;
         }
         wake.notify_all();
         inside = true;
-        mine.work();
+        mine.work(0);
         inside = false;
         std::unique_lock<std::mutex> lock(mutex);
         job = nullptr;                                     // who wakes from now on finds nothing
+        if (active == 0) return;
+        lock.unlock();
+        soon([&] { return active == 0; });
+        lock.lock();
         idle.wait(lock, [&] { return active == 0; });
     }
 };
@@ -176,12 +211,8 @@ void in_pool(int64_t items, int64_t chunk, int threads, Body body, void *context
         body(context, 0, items);
         return;
     }
-    Job job;
-    job.body = body;
-    job.context = context;
-    job.items = items;
-    job.chunk = chunk;
-    state->pool.run(job, threads);
+    Job job(body, context, items, chunk, threads);
+    state->pool.run(job);
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ from setuptools.modified import newer_group
 
 THREADS = os.cpu_count() or 1
 SOURCES = {
-    "gufunc": ["src/parallel.cpp", "src/lanes/dispatch.cpp"],
+    "gufunc": ["src/parallel.cpp", "src/memory.cpp", "src/lanes/dispatch.cpp"],
     "xla": ["src/xla_handler.cpp"],
 }  # C++ beside a .pyx
 XLA_HEADERS = Path(find_spec("jaxlib").origin).parent / "include"

@@ -22,6 +22,7 @@ import warnings
 import numpy as np
 
 cimport numpy as cnp
+from cpython.pycapsule cimport PyCapsule_New
 from libc.limits cimport INT_MAX
 from libc.stdint cimport int64_t
 from libc.stdlib cimport malloc
@@ -45,6 +46,22 @@ cdef extern from "parallel.hpp" namespace "matkern":
     void c_set_blas "matkern::set_blas" (void (*set)(int) noexcept nogil, int (*get)() noexcept nogil)
 
 
+cdef extern from "numpy/arrayobject.h":
+    object PyDataMem_SetHandler(object handler)
+
+
+cdef extern from *:
+    """
+    #include "memory.hpp"
+
+    static PyDataMem_Handler large_results = {
+        "matkern", 1,
+        {nullptr, matkern::allocate, matkern::allocate_zeros, matkern::reallocate, matkern::release}};
+    """
+    void *large_results
+    size_t LEAST_LARGE "matkern::LEAST_LARGE"
+
+
 cdef enum:
     MAX_KERNELS = 1000
 
@@ -57,6 +74,24 @@ cdef int typenum(Kind kind, int dtype) noexcept nogil:
     if kind == INTEGER:
         return cnp.NPY_INT
     return SCALAR_TYPES[dtype & 1 if kind == REAL else dtype | 2 if kind == COMPLEX else dtype]
+
+
+cdef object large_results_handler = PyCapsule_New(&large_results, "mem_handler", NULL)
+
+
+cdef object new_result(int ndim, cnp.npy_intp *shape, int type_number):
+    """An array whose entries are not set."""
+    cdef double size = 16                                   # bytes, at most
+    cdef int axis
+    for axis in range(ndim):
+        size *= shape[axis]
+    if size < LEAST_LARGE:
+        return cnp.PyArray_EMPTY(ndim, shape, type_number, 0)
+    theirs = PyDataMem_SetHandler(large_results_handler)
+    try:
+        return cnp.PyArray_EMPTY(ndim, shape, type_number, 0)
+    finally:
+        PyDataMem_SetHandler(theirs)
 
 
 cdef Loop *kernel_loops[MAX_KERNELS]    # four for each kernel, one per dtype
@@ -303,7 +338,7 @@ cdef class Kernel:
                 shape[b.ndim + j] = b.n[loop.operand[k].dim[j]]
             given = out[len(results)] if out is not None and returned else None
             if given is None:
-                array = cnp.PyArray_EMPTY(b.ndim + core, shape, typenum(loop.operand[k].kind, dtype), 0)
+                array = new_result(b.ndim + core, shape, typenum(loop.operand[k].kind, dtype))
             else:
                 expected = tuple([shape[axis] for axis in range(b.ndim + core)])
                 array = self._output(given, expected, typenum(loop.operand[k].kind, dtype), arrays + results)

@@ -24,15 +24,18 @@ cdef extern from "lanes/lanes.hpp" namespace "matkern":
         LaneFunction run
         int most
         Py_ssize_t (*workspace)(const Py_ssize_t *n) noexcept nogil
+    cdef struct LaneOperand:
+        int size, parts
+        bint integers
+        Py_ssize_t rows, columns, row, column, spacing
+        void *lanes
+        Py_ssize_t room
     cdef struct LaneVariant:
         const char *name
         int bytes
         const LaneKernel *kernels
-        void (*pack)(int size, int width, int parts, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t row,
-                     Py_ssize_t column, char *first, Py_ssize_t spacing, char **each, void *out) noexcept nogil
-        uint64_t (*unpack)(int size, int width, int parts, bint integers, int count, Py_ssize_t rows,
-                           Py_ssize_t columns, Py_ssize_t row, Py_ssize_t column, const void *lanes, char *first,
-                           Py_ssize_t spacing, char **each) noexcept nogil
+        void (*pack)(const LaneOperand *operand, int width, int blocks, char *first, char **each) noexcept nogil
+        uint64_t (*unpack)(const LaneOperand *operand, int width, int count, char *first, char **each) noexcept nogil
     const LaneVariant *lane_variant() nogil
     const LaneVariant **lane_variants()
     void set_lane_variant(const LaneVariant *variant)
@@ -67,7 +70,8 @@ cdef extern from *:
 
 cdef enum:
     MAX_OPERANDS = 12
-    MAX_WIDTH = 16          # lanes
+    MAX_GROUP = 64          # matrices that are packed at once: a bit for each
+    GROUP_BYTES = 2048      # of an operand, as long as that is more than one block: what a call costs is shared
     MAX_CORE = 2            # axes of a matrix
     MAX_DIMS = 4            # letters in a signature
     MAX_OPTIONS = 4
@@ -119,6 +123,7 @@ cdef struct Batch:          # one call
     Py_ssize_t bytes                                       # of workspace, per thread
     const LaneVariant *variant                             # of lanes, NULL: one matrix after the other
     int width                                              # lanes
+    int group                                              # blocks that are packed at once
     Py_ssize_t lane_bytes                                  # of workspace for them, per thread
     double work                                            # per matrix or block of lanes, for the cost model
 
@@ -262,36 +267,30 @@ cdef inline void matrices(void *context, int64_t first, int64_t last) noexcept n
 
 # ---- one matrix to a lane
 
-cdef inline int components(Kind kind, int dtype) noexcept nogil:
-    return 2 if is_complex(kind, dtype) else 1
-
-
 cdef inline Py_ssize_t lane_room(Batch *b, int k) noexcept nogil:
-    """Bytes of operand k in lanes, in whole cache lines."""
+    """Bytes of a block of operand k in lanes, in whole cache lines."""
     return (b.rows[k] * b.columns[k] * b.itemsize[k] * b.width + LINE - 1) // LINE * LINE
 
 
 cdef inline void lane_blocks(void *context, int64_t first, int64_t last) noexcept nogil:
     """Do the matrices of the blocks first <= i < last, each of as many matrices as there are lanes.
 
-    The last block's free lanes hold its first matrix. What a lane function leaves, `matrices` does.
+    The last block's free lanes hold a matrix of the batch. What a lane function leaves, `matrices` does.
     """
     cdef Batch *b = <Batch*> context
     cdef const Loop *loop = b.loop
     cdef const LaneVariant *variant = b.variant
     cdef char *p[MAX_OPERANDS]
     cdef void *x[MAX_OPERANDS]
-    cdef char *places[MAX_OPERANDS][MAX_WIDTH]
+    cdef LaneOperand operand[MAX_OPERANDS]
+    cdef char *places[MAX_OPERANDS][MAX_GROUP]
     cdef char **each
     cdef bint fixed[MAX_OPERANDS]                           # the same matrix for the whole batch
     cdef bint regular                                       # the matrices lie at equal distances, one to each lane
-    cdef int size[MAX_OPERANDS]
-    cdef int parts[MAX_OPERANDS]
     cdef Py_ssize_t index[MAX_BATCH]
-    cdef int64_t block, items = 1
-    cdef uint64_t again, every
-    cdef Kind kind
-    cdef int k, lane, axis, count, width = b.width
+    cdef int64_t start_block = first, items = 1
+    cdef uint64_t again, left
+    cdef int k, i, axis, count, blocks, block, width = b.width
     cdef char *memory = <char*> malloc(b.lane_bytes + LINE)
     cdef char *work
     if memory is NULL:
@@ -301,55 +300,66 @@ cdef inline void lane_blocks(void *context, int64_t first, int64_t last) noexcep
     for axis in range(b.ndim):
         items *= b.shape[axis]
     for k in range(loop.nop):
-        kind = loop.operand[k].kind
-        parts[k] = components(kind, loop.dtype)
-        size[k] = <int> (b.itemsize[k] // parts[k])
-        x[k] = NULL
+        operand[k].parts = 2 if is_complex(loop.operand[k].kind, loop.dtype) else 1
+        operand[k].size = <int> (b.itemsize[k] // operand[k].parts)
+        operand[k].integers = loop.operand[k].kind == INTEGER
+        operand[k].rows, operand[k].columns = b.rows[k], b.columns[k]
+        operand[k].row, operand[k].column = b.core_strides[k][0], b.core_strides[k][1]
+        operand[k].spacing = b.strides[k][0]
+        operand[k].room = lane_room(b, k)
+        operand[k].lanes = NULL
         if b.data[k] is not NULL:
-            x[k] = work
-            work += lane_room(b, k)
+            operand[k].lanes = work
+            work += operand[k].room * b.group
         fixed[k] = k < loop.nin
         for axis in range(b.ndim):
             fixed[k] = fixed[k] and b.strides[k][axis] == 0
     start(b, first * width, index, p)
-    for block in range(first, last):
-        count = <int> min(items - block * width, <int64_t> width)
-        regular = b.ndim == 1 and count == width
+    while first < last:
+        blocks = <int> min(last - first, <int64_t> b.group)
+        count = <int> min(items - first * width, <int64_t> blocks * width)
+        regular = b.ndim == 1 and count == blocks * width
         if not regular:
-            for lane in range(count):
+            for i in range(count):
                 for k in range(loop.nop):
-                    places[k][lane] = p[k]
+                    places[k][i] = p[k]
                 advance(b, index, p)
-            for lane in range(count, width):
+            for i in range(count, blocks * width):
                 for k in range(loop.nop):
-                    places[k][lane] = places[k][0]
+                    places[k][i] = places[k][0]
         for k in range(loop.nin):
-            if x[k] is not NULL and (block == first or not fixed[k]):
+            if operand[k].lanes is not NULL and (first == start_block or not fixed[k]):
                 each = NULL
                 if not regular:
                     each = places[k]
-                variant.pack(size[k], width, parts[k], b.rows[k], b.columns[k], b.core_strides[k][0],
-                             b.core_strides[k][1], p[k], b.strides[k][0], each, x[k])
-        again = variant.kernels[loop.lanes].run(x, b.n, loop.option, work)
+                variant.pack(&operand[k], width, 1 if fixed[k] else blocks, p[k], each)
+        again = 0
+        for block in range(blocks):
+            for k in range(loop.nop):
+                x[k] = operand[k].lanes
+                if x[k] is not NULL and not fixed[k]:
+                    x[k] = <char*> x[k] + block * operand[k].room
+            left = variant.kernels[loop.lanes].run(x, b.n, loop.option, work)
+            again |= (left & (<uint64_t> 1 << width) - 1) << block * width
         for k in range(loop.nin, loop.nop):
-            if x[k] is not NULL:
+            if operand[k].lanes is not NULL:
                 each = NULL
                 if not regular:
                     each = places[k]
-                again |= variant.unpack(size[k], width, parts[k], loop.operand[k].kind == INTEGER, count, b.rows[k],
-                                        b.columns[k], b.core_strides[k][0], b.core_strides[k][1], x[k], p[k],
-                                        b.strides[k][0], each)
+                again |= variant.unpack(&operand[k], width, count, p[k], each)
         if regular:
             for k in range(loop.nop):
-                if x[k] is not NULL:
-                    p[k] += width * b.strides[k][0]
-        every = (<uint64_t> 1 << count) - 1
-        if again & every == every:
-            matrices(b, block * width, block * width + count)
-            continue
-        for lane in range(count):
-            if again >> lane & 1:
-                matrices(b, block * width + lane, block * width + lane + 1)
+                if p[k] is not NULL:
+                    p[k] += count * b.strides[k][0]
+        if count < MAX_GROUP:
+            again &= (<uint64_t> 1 << count) - 1
+        if again == ~<uint64_t> 0 >> MAX_GROUP - count:
+            matrices(b, first * width, first * width + count)
+        else:
+            for i in range(count if again else 0):
+                if again >> i & 1:
+                    matrices(b, first * width + i, first * width + i + 1)
+        first += blocks
     free(memory)
 
 
@@ -357,6 +367,7 @@ cdef inline bint in_lanes(Batch *b, int64_t items, Py_ssize_t largest) noexcept 
     """Whether lanes are faster than the matrix function; if so, how they are laid out."""
     cdef const Loop *loop = b.loop
     cdef const LaneKernel *kernel
+    cdef Py_ssize_t room = LINE, rooms = 0
     cdef int k
     b.variant = lane_variant()
     if loop.lanes < 0 or b.variant is NULL or items < LEAST_IN_LANES:
@@ -368,9 +379,13 @@ cdef inline bint in_lanes(Batch *b, int64_t items, Py_ssize_t largest) noexcept 
     b.width = b.variant.bytes // (8 if loop.dtype & 1 else 4)
     if largest > (lane_limit() or kernel.most) or WIDEST_GAIN * items < b.width * largest:
         return False
-    b.lane_bytes = 0 if kernel.workspace is NULL else kernel.workspace(b.n) * itemsize(SCALAR, loop.dtype) * b.width
     for k in range(loop.nop):
-        b.lane_bytes += lane_room(b, k)
+        room = max(room, lane_room(b, k))
+        rooms += lane_room(b, k)
+    b.group = <int> min(MAX_GROUP // b.width, max(1, GROUP_BYTES // room))
+    b.lane_bytes = rooms * b.group
+    if kernel.workspace is not NULL:
+        b.lane_bytes += kernel.workspace(b.n) * itemsize(SCALAR, loop.dtype) * b.width
     return True
 
 

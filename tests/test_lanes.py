@@ -29,8 +29,6 @@ IN_LANES = [
     s for s in SAMPLES if {s.op.forward.name, s.op.pullback.name, s.op.pushforward.name} & set(gufunc.lane_kernels())
 ]
 BATCH = 35  # two blocks of the widest register's single-precision lanes, and three more
-
-
 LARGEST = 32  # in lanes here, wherever LAPACK begins to be faster
 
 
@@ -94,6 +92,32 @@ def test_a_bad_matrix_leaves_the_others_alone(variant, rng, dtype, bad):
         alone = mk.cholesky(some[place], on_error="nan"), mk.solve(some[place], b[place], on_error="nan")
         for x, y in zip(got, alone, strict=False):
             np.testing.assert_array_equal(np.isfinite(x[place]), np.isfinite(y))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_blocks_that_are_packed_together(variant, rng, dtype, n):
+    """Up to 64: whole groups and the last one, matrices beside each other and others, bad ones anywhere."""
+    batch = 150
+    a = positive(rng, (batch,), n, dtype)
+    bad = [0, 7, 40, 63, 64, 130, 149]
+    a[bad] *= -1
+    two = np.stack([a, a], 1)  # of these every other one, and both
+    want = one_at_a_time(mk.cholesky, a, on_error="nan")
+    factor = np.nan_to_num(want, nan=1)
+    both = mk.cholesky(two, on_error="nan")[:, 1]
+    for got in mk.cholesky(a, on_error="nan"), mk.cholesky(two[:, 0], on_error="nan"), both:
+        np.testing.assert_array_equal(np.isnan(got).any((-2, -1)), np.isin(np.arange(batch), bad))
+        same([np.nan_to_num(got, nan=1)], [factor])
+    with pytest.raises(np.linalg.LinAlgError, match=rf"matrix \[0\] .* \(7 of {batch} matrices"):
+        mk.cholesky(a)
+    g = normal(rng, (n, n), dtype)  # the same for all
+    same([mk.cholesky_vjp(factor, g)], [one_at_a_time(mk.cholesky_vjp, factor, g)])
+    same(mk.lu_factor(a), one_at_a_time(mk.lu_factor, a))  # integers, too
+    piv = np.tile(np.arange(n), (batch, 1))
+    piv[100] = 7  # all stays finite
+    with pytest.raises(ValueError, match=r"matrix \[100\] .* row interchanges"):
+        mk.solve_vjp(np.tile(np.eye(n, dtype=dtype), (batch, 1, 1)), piv, a, a)
 
 
 def test_errors_name_the_matrix(variant, rng):
@@ -237,6 +261,7 @@ def test_norms_at_their_edges(variant, rng, dtype, order):
             for got, alone, size in (outputs, want, level), (pull(ones)[0], one_at_a_time(pull_alone, ones)[0], 1):
                 np.testing.assert_array_equal(np.isnan(got), np.isnan(alone))
                 error = np.where(np.isnan(got), 0, np.abs(got - alone))
+                # a sum of 9 moduli, of which a complex one is rounded 5 times
                 assert (error <= 50 * np.finfo(dtype).eps * size).all()
             assert not np.signbit(outputs[outputs == 0]).any()
 
@@ -254,6 +279,7 @@ def test_determinants_of_two_rows(variant, rng, dtype):
     a = np.zeros((BATCH, 2, 2), dtype)
     a[::2] = np.diag([large, 1 / large])
     a[1::2, 0, 1], a[1::2, 1, 0] = large, 1 / large
+    # two reciprocals and a product
     bar = mk.vjp("slogdet", a)[1]((None, np.ones(BATCH, a.real.dtype)))[0]
     np.testing.assert_allclose(bar, np.divide(1, a, out=np.zeros_like(a), where=a != 0), rtol=4 * np.finfo(dtype).eps)
 

@@ -20,20 +20,27 @@ struct LaneKernel {
     ptrdiff_t (*workspace)(const ptrdiff_t *n);  // elements of the dtype, per matrix; NULL: none
 };
 
+// An operand of a batch, and where its matrices are packed: those of a block one to a lane, blocks `room` bytes apart.
+struct LaneOperand {
+    int size, parts;        // bytes of a component of a number, and how many it has
+    bool integers;
+    ptrdiff_t rows, columns;
+    ptrdiff_t row, column;  // bytes from one to the next
+    ptrdiff_t spacing;      // bytes from one matrix to the next, if that is the same everywhere
+    void *lanes;
+    ptrdiff_t room;
+};
+
 // The same source, compiled for one instruction set.
 struct LaneVariant {
     const char *name;       // of the instruction set
     int bytes;              // of its registers
     const LaneKernel *kernels;
     int count;
-    // Packs (rows, columns) numbers of `parts` components of `size` bytes, `row` and `column` bytes apart, from
-    // `width` places: each[i], or `spacing` bytes apart where that is NULL.
-    void (*pack)(int size, int width, int parts, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t row, ptrdiff_t column,
-                 char *first, ptrdiff_t spacing, char *const *each, void *out);
-    // The way back, to the first `count` places. Returns the lanes with a number that is not finite (`integers`: none).
-    uint64_t (*unpack)(int size, int width, int parts, bool integers, int count, ptrdiff_t rows, ptrdiff_t columns,
-                       ptrdiff_t row, ptrdiff_t column, const void *in, char *first, ptrdiff_t spacing,
-                       char *const *each);
+    // Packs blocks of matrices that are at each[i], or `spacing` apart from `first` on where that is NULL.
+    void (*pack)(const LaneOperand *operand, int width, int blocks, char *first, char *const *each);
+    // The way back, of `count` matrices. Returns those with a number that is not finite (of integers none).
+    uint64_t (*unpack)(const LaneOperand *operand, int width, int count, char *first, char *const *each);
 };
 
 // The variants that this CPU can run, the best one last; nullptr after it. All have the same kernels.

@@ -1,5 +1,6 @@
 // From matrices to lanes and back. Numbers are moved as they are; only unpacking looks whether they are finite.
 #pragma once
+#include "lanes.hpp"
 #include "matrix.hpp"
 
 namespace LANES {
@@ -57,18 +58,25 @@ template <class V> inline V load(const void *p) {
 }
 
 // ---- operands
-//
-// Of matrices that lie beside each other those of the next block are fetched meanwhile: the CPU does not see W streams, some
-// in one page, coming. Beyond the last one that does nothing.
 
-inline bool contiguous(ptrdiff_t item, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t row, ptrdiff_t column) {
-    return (columns == 1 || column == item) && (rows == 1 || row == columns * item);
+// Of matrices that lie beside each other those of the next blocks are fetched meanwhile: the CPU does not see W streams,
+// some in one page, coming. Beyond the last one that does nothing.
+template <int WRITE> inline void prefetch(const char *place, ptrdiff_t block) {
+    constexpr ptrdiff_t LEAST = 4096;
+    __builtin_prefetch(reinterpret_cast<const void *>(reinterpret_cast<uintptr_t>(place) + (block > LEAST ? block : LEAST)),
+                       WRITE, 2);
 }
 
-// Calls f(place of a lane, whether all lie beside each other): `each` has the places, or they are `spacing` apart.
-template <class F> inline auto with_places(char *first, ptrdiff_t spacing, char *const *each, ptrdiff_t bytes, F f) {
-    if (each) return f([=](int w) { return each[w]; }, false);
-    return f([=](int w) { return first + w * spacing; }, spacing == bytes);
+inline bool contiguous(const matkern::LaneOperand &o) {
+    ptrdiff_t item = o.parts * o.size;
+    return (o.columns == 1 || o.column == item) && (o.rows == 1 || o.row == o.columns * item);
+}
+
+// Calls f(place of a matrix, whether all lie beside each other).
+template <class F> inline auto with_places(const matkern::LaneOperand &o, char *first, char *const *each, F f) {
+    if (each) return f([=](int i) { return each[i]; }, false);
+    return f([=, spacing = o.spacing](int i) { return first + i * spacing; },
+             o.spacing == o.rows * o.columns * o.parts * o.size);
 }
 
 // Calls f with the size, if that is a power of two below W.
@@ -83,16 +91,15 @@ template <int W, class F> inline bool of_fixed_size(ptrdiff_t size, F f) {
 }
 
 template <class T, int W, class Place>
-inline void pack_lanes(int parts, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t row, ptrdiff_t column, Place place,
-                       bool adjacent, void *out_) {
+inline void pack_lanes(const matkern::LaneOperand &o, Place place, bool adjacent, void *out_) {
     using V = typename vector_of<T, W>::type;
     T *out = static_cast<T *>(out_);
-    ptrdiff_t size = rows * columns * parts;
-    if (!contiguous(parts * sizeof(T), rows, columns, row, column)) {
-        for (ptrdiff_t i = 0; i < rows; ++i)
-            for (ptrdiff_t j = 0; j < columns; ++j)
-                for (int part = 0; part < parts; ++part, out += W) {
-                    ptrdiff_t offset = i * row + j * column + part * ptrdiff_t(sizeof(T));
+    ptrdiff_t size = o.rows * o.columns * o.parts;
+    if (!contiguous(o)) {
+        for (ptrdiff_t i = 0; i < o.rows; ++i)
+            for (ptrdiff_t j = 0; j < o.columns; ++j)
+                for (int part = 0; part < o.parts; ++part, out += W) {
+                    ptrdiff_t offset = i * o.row + j * o.column + part * ptrdiff_t(sizeof(T));
                     for (int w = 0; w < W; ++w) out[w] = *reinterpret_cast<const T *>(place(w) + offset);
                 }
         return;
@@ -114,7 +121,7 @@ inline void pack_lanes(int parts, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t r
         ptrdiff_t first = e + W <= size ? e : size - W;
         for (int w = 0; w < W; ++w) {
             r[w] = load<V>(place(w) + first * sizeof(T));
-            if (adjacent) __builtin_prefetch(place(w + W) + first * sizeof(T), 0, 2);
+            if (adjacent) prefetch<0>(place(w) + first * sizeof(T), W * size * sizeof(T));
         }
         transpose<W>(r);
         for (int w = 0; w < W; ++w) static_cast<V *>(out_)[first + w] = r[w];
@@ -122,13 +129,12 @@ inline void pack_lanes(int parts, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t r
 }
 
 template <class T, int W, class Place>
-inline uint64_t unpack_lanes(int parts, bool integers, int count, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t row,
-                             ptrdiff_t column, Place place, bool adjacent, const void *in_) {
+inline uint64_t unpack_lanes(const matkern::LaneOperand &o, int count, Place place, bool adjacent, const void *in_) {
     using V = typename vector_of<T, W>::type;
     const V *x = static_cast<const V *>(in_);
-    ptrdiff_t size = rows * columns * parts, e = 0;
+    ptrdiff_t size = o.rows * o.columns * o.parts, e = 0;
     uint64_t found = 0;
-    if (!integers) {
+    if (!o.integers) {
         V zero[4] = {};                                     // 0 x is 0, or NaN
         for (; e + 4 <= size; e += 4)
             for (int i = 0; i < 4; ++i) zero[i] += x[e + i] * T(0);
@@ -136,7 +142,7 @@ inline uint64_t unpack_lanes(int parts, bool integers, int count, ptrdiff_t rows
         zero[0] += zero[1] + (zero[2] + zero[3]);
         found = to_bits(zero[0] != 0);
     }
-    if (count == W && contiguous(parts * sizeof(T), rows, columns, row, column)) {
+    if (count == W && contiguous(o)) {
         if (size >= W) {
             for (e = 0; e < size; e += W) {
                 V r[W];
@@ -145,7 +151,7 @@ inline uint64_t unpack_lanes(int parts, bool integers, int count, ptrdiff_t rows
                 transpose<W>(r);
                 for (int w = 0; w < W; ++w) {
                     __builtin_memcpy(place(w) + first * sizeof(T), &r[w], sizeof(V));
-                    if (adjacent) __builtin_prefetch(place(w + W) + first * sizeof(T), 1, 2);
+                    if (adjacent) prefetch<1>(place(w) + first * sizeof(T), W * size * sizeof(T));
                 }
             }
             return found;
@@ -159,10 +165,10 @@ inline uint64_t unpack_lanes(int parts, bool integers, int count, ptrdiff_t rows
             return found;
     }
     const T *in = static_cast<const T *>(in_);
-    for (ptrdiff_t i = 0; i < rows; ++i)
-        for (ptrdiff_t j = 0; j < columns; ++j)
-            for (int part = 0; part < parts; ++part, in += W) {
-                ptrdiff_t offset = i * row + j * column + part * ptrdiff_t(sizeof(T));
+    for (ptrdiff_t i = 0; i < o.rows; ++i)
+        for (ptrdiff_t j = 0; j < o.columns; ++j)
+            for (int part = 0; part < o.parts; ++part, in += W) {
+                ptrdiff_t offset = i * o.row + j * o.column + part * ptrdiff_t(sizeof(T));
                 for (int w = 0; w < count; ++w) *reinterpret_cast<T *>(place(w) + offset) = in[w];
             }
     return found;
@@ -175,24 +181,26 @@ template <int B, class F> inline auto with_numbers(int size, int width, F f) {
     return f(float(), Fixed<B / 8>{});
 }
 
-template <int B>
-void pack(int size, int width, int parts, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t row, ptrdiff_t column,
-          char *first, ptrdiff_t spacing, char *const *each, void *out) {
-    with_numbers<B>(size, width, [&](auto number, auto lanes) {
-        with_places(first, spacing, each, rows * columns * parts * size, [&](auto place, bool adjacent) {
-            pack_lanes<decltype(number), decltype(lanes){}>(parts, rows, columns, row, column, place, adjacent, out);
-        });
+template <int B> void pack(const matkern::LaneOperand *o, int width, int blocks, char *first, char *const *each) {
+    with_numbers<B>(o->size, width, [&](auto number, auto lanes) {
+        constexpr int W = decltype(lanes){};
+        for (int block = 0; block < blocks; ++block)
+            with_places(*o, first + block * W * o->spacing, each ? each + block * W : each, [&](auto place, bool adjacent) {
+                pack_lanes<decltype(number), W>(*o, place, adjacent, static_cast<char *>(o->lanes) + block * o->room);
+            });
     });
 }
 
-template <int B>
-uint64_t unpack(int size, int width, int parts, bool integers, int count, ptrdiff_t rows, ptrdiff_t columns,
-                ptrdiff_t row, ptrdiff_t column, const void *in, char *first, ptrdiff_t spacing, char *const *each) {
-    return with_numbers<B>(size, width, [&](auto number, auto lanes) {
-        return with_places(first, spacing, each, rows * columns * parts * size, [&](auto place, bool adjacent) {
-            return unpack_lanes<decltype(number), decltype(lanes){}>(parts, integers, count, rows, columns, row, column,
-                                                                     place, adjacent, in);
-        });
+template <int B> uint64_t unpack(const matkern::LaneOperand *o, int width, int count, char *first, char *const *each) {
+    return with_numbers<B>(o->size, width, [&](auto number, auto lanes) {
+        constexpr int W = decltype(lanes){};
+        uint64_t found = 0;
+        for (int i = 0; i < count; i += W)
+            with_places(*o, first + i * o->spacing, each ? each + i : each, [&](auto place, bool adjacent) {
+                const void *in = static_cast<char *>(o->lanes) + i / W * o->room;
+                found |= unpack_lanes<decltype(number), W>(*o, count - i < W ? count - i : W, place, adjacent, in) << i;
+            });
+        return found;
     });
 }
 

@@ -1,4 +1,4 @@
-"""How far the pullbacks of small matrices are from the floor, which is memory.
+"""How far the pullbacks of small matrices are from moving their operands and results, and nothing else.
 
     python floor.py                                # every operation
     python floor.py --ops cholesky,solve --dtypes float32 --grid 10000x4

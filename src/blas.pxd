@@ -98,7 +98,39 @@ cdef inline double asum(Py_ssize_t size, scalar *x) noexcept nogil:
         return dzasum(&size_, x, &one)
 
 
+# transposition
+
+cdef inline void transpose_tile(bint conjugated, scalar *a, Py_ssize_t lda, scalar *out,
+                                Py_ssize_t ldout) noexcept nogil:
+    """out := A^T, or A^H, for A of shape (4, 4), which compilers keep in registers."""
+    cdef scalar tile[16]
+    cdef Py_ssize_t i, j
+    for i in range(4):
+        for j in range(4):
+            tile[4 * j + i] = conj(a[i * lda + j]) if conjugated else a[i * lda + j]
+    for j in range(4):
+        for i in range(4):
+            out[j * ldout + i] = tile[4 * j + i]
+
+
+cdef inline void transpose(bint conjugated, Py_ssize_t m, Py_ssize_t n, scalar *a, Py_ssize_t lda,
+                           scalar *out) noexcept nogil:
+    """out := A^T, or A^H, for A of shape (m, n)."""
+    cdef Py_ssize_t i, j, i0, m4 = m - m % 4, n4 = n - n % 4
+    for i0 in range(0, m4, 32):                             # few enough rows that their cache lines stay to their ends
+        for j in range(0, n4, 4):
+            for i in range(i0, min(i0 + 32, m4), 4):
+                transpose_tile(conjugated, a + i * lda + j, lda, out + j * m + i, m)
+    for i in range(m):                                      # the last columns, and the last rows
+        for j in range(n4 if i < m4 else 0, n):
+            out[j * m + i] = conj(a[i * lda + j]) if conjugated else a[i * lda + j]
+
+
 # level 3
+
+# Small products of OpenBLAS are up to twice as slow with op(B) a transpose: they take a transposed copy.
+cdef enum:
+    TRANSPOSED = 4096                   # numbers of 16 bytes at most: they are on the stack
 
 # Products of at least this many multiplications are shared among threads, in pieces of about a quarter of it.
 cdef enum:
@@ -200,6 +232,10 @@ cdef inline void gemm(char transa, char transb, Py_ssize_t m, Py_ssize_t n, Py_s
                       scalar beta, scalar *c_, Py_ssize_t ldc) noexcept nogil:
     """C := alpha op(A) op(B) + beta C; C is (m, n), op(A) is (m, k), op(B) is (k, n)."""
     cdef Product p
+    cdef z copy[TRANSPOSED]
+    if transb != c'N' and m > 4 and n * k * <Py_ssize_t> sizeof(scalar) <= TRANSPOSED * <Py_ssize_t> sizeof(z):
+        transpose(transb == c'C', n, k, b, ldb, <scalar*> copy)
+        transb, b, ldb = c'N', <scalar*> copy, n
     p.uplo = 0
     p.transa, p.transb = transa, transb
     p.m, p.n, p.k, p.lda, p.ldb, p.ldc = m, n, k, lda, ldb, ldc

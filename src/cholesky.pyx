@@ -25,9 +25,9 @@ cholesky_solve, X = A^-1 B for A = F1 F2 with F1 = L, F2 = L^H or F1 = U^H, F2 =
 
 from numpy.linalg import LinAlgError
 
-from blas cimport c, conj, d, gemmt, hemm, her2k, real, s, scalar, share_products, trmm, trsm, z
-from dense cimport (copy, copy_triangle, conjugate, fill, finish_hermitian, has_nan, hermitian_lower, subtract,
-                    transpose, zero_on_diagonal)
+from blas cimport c, conj, d, gemmt, hemm, her2k, real, s, scalar, share_products, transpose, trmm, trsm, z
+from dense cimport (
+    copy, copy_triangle, fill, finish_hermitian, has_nan, hermitian_lower, subtract, zero_on_diagonal)
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport potrf
 
@@ -122,8 +122,7 @@ cdef void push(Py_ssize_t n, scalar *l, scalar *t, Py_ssize_t ld, scalar *scratc
 cdef void lower_factor(bint upper, Py_ssize_t n, scalar *factor, scalar *out) noexcept nogil:
     """out := L, given U = L^H if upper."""
     if upper:
-        transpose(n, n, factor, out)
-        conjugate(n * n, out)
+        transpose(True, n, n, factor, n, out)
         copy_triangle(c'L', False, n, out, out)
     else:
         copy_triangle(c'L', False, n, factor, out)
@@ -153,8 +152,7 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     hermitian_lower(option[1], n[0], <scalar*> x[1], t)
     push(n[0], l, t, n[0], work)
     if upper:
-        transpose(n[0], n[0], t, <scalar*> x[2])
-        conjugate(n[0] * n[0], <scalar*> x[2])
+        transpose(True, n[0], n[0], t, n[0], <scalar*> x[2])
     return 0
 
 

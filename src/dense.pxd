@@ -8,7 +8,7 @@ from libc.math cimport NAN, fabs, isinf, isnan, ldexp, sqrt
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from blas cimport c, conj, get_real, imag, real, s, scalar, set_real, z
+from blas cimport c, conj, get_real, imag, real, s, scalar, set_real, transpose, transpose_tile, z
 
 cdef inline void copy(Py_ssize_t size, scalar *a, scalar *out) noexcept nogil:
     memcpy(out, a, size * sizeof(scalar))
@@ -50,34 +50,6 @@ cdef inline void scale_by_power(Py_ssize_t size, int exponent, scalar *a) noexce
             (<double*> a)[i] = ldexp((<double*> a)[i], exponent)
 
 
-cdef inline void transpose_tile(bint conjugated, scalar *a, Py_ssize_t lda, scalar *out,
-                                Py_ssize_t ldout) noexcept nogil:
-    """out := A^T, or A^H, for A of shape (4, 4), which compilers keep in registers."""
-    cdef scalar tile[16]
-    cdef Py_ssize_t i, j
-    for i in range(4):
-        for j in range(4):
-            tile[4 * j + i] = conj(a[i * lda + j]) if conjugated else a[i * lda + j]
-    for j in range(4):
-        for i in range(4):
-            out[j * ldout + i] = tile[4 * j + i]
-
-
-cdef inline void transpose(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *out) noexcept nogil:
-    """out := A^T for A of shape (m, n)."""
-    cdef Py_ssize_t i, j, i0, m4 = m - m % 4, n4 = n - n % 4
-    for i0 in range(0, m4, 32):                             # few enough rows that their cache lines stay to their ends
-        for j in range(0, n4, 4):
-            for i in range(i0, min(i0 + 32, m4), 4):
-                transpose_tile(False, a + i * n + j, n, out + j * m + i, m)
-    for i in range(m4, m):
-        for j in range(n4):
-            out[j * m + i] = a[i * n + j]
-    for j in range(n4, n):
-        for i in range(m):
-            out[j * m + i] = a[i * n + j]
-
-
 cdef inline void upper_of_columns(Py_ssize_t m, Py_ssize_t n, Py_ssize_t rows, scalar *a, scalar *out) noexcept nogil:
     """out := the first rows of the upper triangle (or trapezoid) of an (m, n) matrix in column-major order."""
     cdef Py_ssize_t i, j, j0
@@ -113,7 +85,7 @@ cdef inline void hermitian_lower(int triangle, Py_ssize_t n, scalar *a, scalar *
     """
     cdef Py_ssize_t i, j
     if triangle != 1:
-        transpose(n, n, a, out)
+        transpose(False, n, n, a, n, out)
     for i in range(n):
         for j in range(i):
             if triangle == 0:
@@ -277,6 +249,14 @@ cdef inline void phases(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *phase, sc
     for j in range(n):
         re, im = real(phase[j]), imag(phase[j])
         phase[j] = phase[j] / sqrt(re * re + im * im)
+
+
+cdef inline void turn_columns(Py_ssize_t m, Py_ssize_t n, scalar *phase, scalar *a) noexcept nogil:
+    """A := A diag(conj phase)."""
+    cdef Py_ssize_t i, j
+    for i in range(m):
+        for j in range(n):
+            a[i * n + j] = a[i * n + j] * conj(phase[j])
 
 
 cdef inline void outer(Py_ssize_t n, scalar *x, scalar *y, scalar *out) noexcept nogil:

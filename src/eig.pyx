@@ -30,9 +30,9 @@ complex one is 2 n long.
 from libc.math cimport NAN, fabs, frexp, log10, sqrt
 from numpy.linalg import LinAlgError
 
-from blas cimport c, conj, d, eps, gemm, imag, real, s, scalar, share_products, z
+from blas cimport c, conj, d, eps, gemm, imag, real, s, scalar, share_products, transpose, z
 from degenerate cimport GAUGE, RAISE, REPEATED, ZERO, is_rounding
-from dense cimport all_finite, copy, fill, has_nan, norm, scale_by_power, transpose, zero_on_diagonal
+from dense cimport all_finite, copy, fill, has_nan, norm, scale_by_power, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport geev_columns, geev_workspace
 from pivoted cimport factor, solve_factored
@@ -116,7 +116,7 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
     if v is NULL and inverse is not NULL:
         v, work = work, work + 2 * square           # room for a complex matrix
         a, columns, rest = a + 2 * square, columns + 2 * square, rest + 2 * square
-    transpose(size, size, x[0], a)
+    transpose(False, size, size, x[0], size, a)
     exponent = out_of_scale(square, a)
     scale_by_power(square, -exponent, a)
     if v is NULL:
@@ -126,7 +126,7 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
     if scalar is s or scalar is d:
         unpack(size, rest, columns, w, v)
     elif v is not NULL:
-        transpose(size, size, columns, v)
+        transpose(False, size, size, columns, size, v)
     scale_by_power(2 * size if scalar is s or scalar is d else size, exponent, w)
     if inverse is not NULL:
         if scalar is s or scalar is c:
@@ -230,7 +230,7 @@ cdef int pull(cplx **x, bint real_a, double size_a, const Py_ssize_t *n, const i
     if v_bar is not NULL:
         level = norm(square, v_bar)
     if level == 0:                                                  # eigenvalues alone: never a quotient
-        transpose(size, size, inverse, p)
+        transpose(False, size, size, inverse, size, p)
         for i in range(size):
             for j in range(size):
                 p[i * size + j] = 0 if w_bar is NULL else conj(p[i * size + j]) * w_bar[j]

@@ -22,10 +22,10 @@ is zero for a loss that has a gradient; `gauge="raise"` fails when it is above G
 from libc.math cimport fabs, sqrt
 from numpy.linalg import LinAlgError
 
-from blas cimport c, conj, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, share_products, z
+from blas cimport c, conj, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, share_products, transpose, z
 from degenerate cimport GAUGE, REPEATED, divide
 from dense cimport (
-    all_finite, conjugate, fill, finish_hermitian, hermitian_lower, mirror, norm, phases, scale, transpose)
+    all_finite, fill, finish_hermitian, hermitian_lower, mirror, norm, phases, scale, turn_columns)
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport heevd, heevd_workspace
 
@@ -53,7 +53,6 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
     cdef scalar *a = x[0]
     cdef scalar *v = <scalar*> x[2]
     cdef scalar *phase = work
-    cdef Py_ssize_t i, j
     cdef char uplo = c'U' if option[0] else c'L'
     if not all_finite(uplo, n[0], n[0], a):                 # LAPACK would return numbers all the same
         return NONFINITE
@@ -61,9 +60,7 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
         return NO_CONVERGENCE
     if v is not NULL:
         phases(n[0], n[0], v, phase, work + n[0])
-        for i in range(n[0]):
-            for j in range(n[0]):
-                v[i * n[0] + j] = v[i * n[0] + j] * conj(phase[j])
+        turn_columns(n[0], n[0], phase, v)
     return 0
 
 
@@ -93,8 +90,7 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
             fill(square, 0, g)
         else:
             if size <= TRANSPOSED_UP_TO:
-                transpose(size, size, v, vx)
-                conjugate(square, vx)
+                transpose(True, size, size, v, size, vx)
                 for i in range(size):
                     scale(size, get_real(w_bar, i), vx + i * size)
                 gemmt(c'L', False, c'N', c'N', size, size, 1, v, size, vx, size, 0, g, size)

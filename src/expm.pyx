@@ -32,8 +32,8 @@ rounding however close the two are. L is its own adjoint there, and maps the Her
 from libc.math cimport cos, exp, expm1, fabs, floor, fmin, frexp, isfinite, ldexp, log2, pow, sin, sqrt
 from numpy.linalg import LinAlgError
 
-from blas cimport c, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, share_products, z
-from dense cimport all_finite, conjugate, copy, fill, hermitian_lower, mirror, scale, scale_by_power, transpose
+from blas cimport c, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, share_products, transpose, z
+from dense cimport all_finite, copy, fill, hermitian_lower, mirror, scale, scale_by_power
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport heevd, heevd_workspace
 from pivoted cimport factor, pivots_valid, solve_factored
@@ -281,12 +281,6 @@ cdef inline void from_both_sides(Py_ssize_t n, scalar *a, scalar *m, scalar *out
     add_product(n, m, a, out)
 
 
-cdef inline void adjoint(Py_ssize_t n, scalar *a, scalar *out) noexcept nogil:
-    """out := A^H."""
-    transpose(n, n, a, out)
-    conjugate(n * n, out)
-
-
 cdef void frechet(bint pullback, Plan *plan, Py_ssize_t n, scalar *a, scalar **p, scalar *odd, scalar *lu, int *piv,
                   scalar *root, scalar *e, scalar *out, scalar *work) noexcept nogil:
     """out := L(A, E), in a pullback L(A, E^H)^H."""
@@ -300,7 +294,7 @@ cdef void frechet(bint pullback, Plan *plan, Py_ssize_t n, scalar *a, scalar **p
     cdef scalar shift = shift_factor(n, a, plan.squarings)
     reduce(n, a, plan.squarings, b)
     if pullback:
-        adjoint(n, e, t)
+        transpose(True, n, n, e, n, t)
     else:
         copy(square, e, t)
     scale(square, ldexp(1, -plan.squarings), t)
@@ -327,7 +321,7 @@ cdef void frechet(bint pullback, Plan *plan, Py_ssize_t n, scalar *a, scalar **p
             product(n, root, root, spare)
             root, spare = spare, root if k else b       # the first root is not ours to overwrite
     if pullback:
-        adjoint(n, u, out)
+        transpose(True, n, n, u, n, out)
     else:
         copy(square, u, out)
 

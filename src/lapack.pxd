@@ -13,8 +13,8 @@ from scipy.linalg.cython_lapack cimport (
     sgeqrf, dgeqrf, cgeqrf, zgeqrf, sorgqr, dorgqr, cungqr, zungqr,
     sormqr, dormqr, cunmqr, zunmqr, strcon, dtrcon, ctrcon, ztrcon)
 
-from blas cimport c, conj, d, ld_, other, s, scalar, z
-from dense cimport conjugate, copy, transpose
+from blas cimport c, conj, d, ld_, other, s, scalar, transpose, z
+from dense cimport copy
 
 cdef inline int potrf(char uplo, Py_ssize_t n, scalar *a, Py_ssize_t lda) noexcept nogil:
     """A = L L^H (uplo L) or U^H U (uplo U) in place; returns LAPACK's info."""
@@ -102,8 +102,7 @@ cdef inline int heevd(char uplo, Py_ssize_t n, scalar *a, scalar *w, scalar *v, 
         zheevd(
             &job, &tri, &n_, columns, &ld, <double*> w, work, &lwork, <double*> rwork, &lrwork, iwork, &liwork, &info)
     if v is not NULL:
-        transpose(n, n, columns, v)
-        conjugate(n * n, v)
+        transpose(True, n, n, columns, n, v)
     return info
 
 

@@ -28,8 +28,9 @@ estimate of R's condition is above 1 / (FILTER max(m, n) eps).
 from libc.math cimport isfinite
 from numpy.linalg import LinAlgError
 
-from blas cimport c, conj, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, share_products, trsm, z
-from dense cimport all_finite, conjugate, copy, fill, has_nan, norm, transpose, upper_of_columns, zero_on_diagonal
+from blas cimport (
+    c, conj, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, share_products, transpose, trsm, z)
+from dense cimport all_finite, conjugate, copy, fill, has_nan, norm, upper_of_columns, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport geqrf_columns, gesdd, gesdd_workspace, ormqr, potrf, qr_workspace, trcon
 
@@ -138,7 +139,7 @@ cdef int orthogonal(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, scalar *a, scalar 
     cdef scalar *rest = coefficients + least * k
     cdef int code
     if m >= n:
-        transpose(m, n, a, qr)
+        transpose(False, m, n, a, n, qr)
         copy(m * k, b, y)
     else:                                                   # by columns A is A^T
         copy(m * n, a, qr)

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """One matrix factored as A = P L U, systems with such a factor, and the inverse: what several kernels share."""
 
-from blas cimport gemm, invert_triangle, scalar, trsm
-from dense cimport conjugate, copy_block, has_nan, permute_rows, transpose, zero_on_diagonal
+from blas cimport gemm, invert_triangle, scalar, transpose, trsm
+from dense cimport conjugate, copy_block, has_nan, permute_rows, zero_on_diagonal
 from gufunc cimport NONFINITE
 from lapack cimport getrf_columns
 
@@ -10,9 +10,9 @@ from lapack cimport getrf_columns
 cdef inline void factor(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *lu, int *piv, scalar *work) noexcept nogil:
     """L below U in `lu`, 0-based row interchanges in `piv`; the workspace holds a matrix."""
     cdef Py_ssize_t i
-    transpose(m, n, a, work)
+    transpose(False, m, n, a, n, work)
     getrf_columns(m, n, work, piv)
-    transpose(n, m, work, lu)
+    transpose(False, n, m, work, m, lu)
     for i in range(min(m, n)):
         piv[i] = min(max(piv[i] - 1, <int> i), <int> m - 1)     # with NaN about, the search for a pivot may miss
 

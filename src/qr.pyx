@@ -26,9 +26,9 @@ GAUGE m eps |Q_bar| (Frobenius norm). A zero on the diagonal of R1 leaves A with
 from libc.math cimport fabs
 from numpy.linalg import LinAlgError
 
-from blas cimport c, conj, d, eps, gemm, gemmt, imag, real, s, scalar, share_products, trmm, trsm, z
+from blas cimport c, conj, d, eps, gemm, gemmt, imag, real, s, scalar, share_products, transpose, trmm, trsm, z
 from degenerate cimport GAUGE
-from dense cimport copy_block, fill, has_nan, mirror, norm, transpose, upper_of_columns, zero_on_diagonal
+from dense cimport copy_block, fill, has_nan, mirror, norm, upper_of_columns, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport geqrf_columns, orgqr_columns, qr_workspace
 
@@ -50,13 +50,13 @@ cdef void factor(Py_ssize_t m, Py_ssize_t n, Py_ssize_t columns, scalar *a, scal
     """Q of so many columns, and as many rows of R; either may be NULL."""
     cdef Py_ssize_t least = min(m, n)
     cdef scalar *tau = work + m * max(n, columns)
-    transpose(m, n, a, work)
+    transpose(False, m, n, a, n, work)
     geqrf_columns(m, n, work, tau, tau + least)
     if r is not NULL:
         upper_of_columns(m, n, columns, work, r)
     if q is not NULL:
         orgqr_columns(m, columns, least, work, tau, tau + least)
-        transpose(columns, m, work, q)
+        transpose(False, columns, m, work, m, q)
 
 
 cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:

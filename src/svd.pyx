@@ -33,7 +33,7 @@ from numpy.linalg import LinAlgError
 
 from blas cimport c, conj, d, eps, gemm, get_real, imag, real, s, scalar, set_real, share_products, z
 from degenerate cimport GAUGE, RAISE, REPEATED, ZERO, divide, is_rounding
-from dense cimport all_finite, copy, fill, norm, phases, scale
+from dense cimport all_finite, copy, fill, norm, phases, scale, turn_columns
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport gesdd, gesdd_workspace
 
@@ -74,9 +74,7 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
         return NO_CONVERGENCE
     if u is not NULL:
         phases(n[0], k, u, phase, phase + k)
-        for i in range(n[0]):
-            for j in range(k):
-                u[i * k + j] = u[i * k + j] * conj(phase[j])
+        turn_columns(n[0], k, phase, u)
         for i in range(k):
             for j in range(n[1]):
                 vh[i * n[1] + j] = vh[i * n[1] + j] * phase[i]

@@ -33,7 +33,6 @@ template <class N> uint64_t eigh_vjp(void **x, const ptrdiff_t *n, const int *op
     return sized<N>(n[0], [&](auto size) {
         const R *w = static_cast<R *>(x[0]), *w_bar = static_cast<R *>(x[2]);
         View<N> v = dense<N>(x[1], size), g = dense<N>(x[4], size), vx = dense<N>(work, size);
-        auto lower_of_g = [&](ptrdiff_t i, ptrdiff_t j, N sum) { g.set(i, j, sum); };
         typename N::Mask bad{};
         if (x[3]) {
             View<N> m = dense<N>(vx.p + size * size, size);
@@ -56,10 +55,10 @@ template <class N> uint64_t eigh_vjp(void **x, const ptrdiff_t *n, const int *op
                 }
             }
             multiply(size, size, size, v, m, vx);
-            product<true>(size, size, size, vx, v.adjoint(), lower_of_g);
+            product<true>(size, size, size, vx, v.adjoint(), assign_to(g));
         } else {
             auto scaled = [&](ptrdiff_t i, ptrdiff_t j) { return v(i, j) * w_bar[j]; };
-            product<true>(size, size, size, scaled, v.adjoint(), lower_of_g);
+            product<true>(size, size, size, scaled, v.adjoint(), assign_to(g));
         }
         finish_hermitian(option[0], size, g);
         return to_bits(bad);

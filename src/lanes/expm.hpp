@@ -326,7 +326,7 @@ template <class N> uint64_t expm_hermitian(void **x, const ptrdiff_t *n_, const 
     uint64_t again = eigh<N>(operands, n_, &lower, rest + n + n * n);
     for (ptrdiff_t j = 0; j < n; ++j) e[j] = exp(w[j]);
     auto scaled = [&](ptrdiff_t i, ptrdiff_t j) { return q(i, j) * e[j]; };
-    product<true>(n, n, n, scaled, q.adjoint(), [&](ptrdiff_t i, ptrdiff_t j, N sum) { out.set(i, j, sum); });
+    product<true>(n, n, n, scaled, q.adjoint(), assign_to(out));
     finish_hermitian(0, n, out);
     return again;
 }
@@ -357,7 +357,7 @@ template <class N> uint64_t expm_hermitian_vjp(void **x, const ptrdiff_t *n_, co
     }
     finish_hermitian(0, n, out);
     multiply(n, n, n, q, out, t);
-    product<true>(n, n, n, t, q.adjoint(), [&](ptrdiff_t i, ptrdiff_t j, N sum) { out.set(i, j, sum); });
+    product<true>(n, n, n, t, q.adjoint(), assign_to(out));
     finish_hermitian(0, n, out);
     return 0;
 }

@@ -58,16 +58,17 @@ template <class N> uint64_t lstsq_jvp(void **x, const ptrdiff_t *size, const int
     if (x[6]) copy<N>(m * k, x[6], moved.p);
     else fill<N>(m * k, 0, moved.p);
     if (x[5]) product(m, k, n, a_dot, solution, subtract_from(moved));
-    copy<N>(m * k, x[1], in_m.p);
     if (m >= n) {
         multiply(n, k, m, a.adjoint(), moved, x_dot);
         if (x[5]) {
+            copy<N>(m * k, x[1], in_m.p);
             product(m, k, n, a, solution, subtract_from(in_m));
             multiply(n, k, m, a_dot.adjoint(), in_m, x_dot, true);
         }
         for (ptrdiff_t i = 0; i < n * k; ++i) x_dot.p[i] -= solution.p[i] * l_dot;
         solve_gram(n, k, r, x_dot);
     } else {
+        copy<N>(m * k, x[1], in_m.p);
         solve_gram(m, k, r, in_m);
         for (ptrdiff_t i = 0; i < m * k; ++i) moved.p[i] -= in_m.p[i] * l_dot;
         if (x[5]) {

@@ -149,7 +149,11 @@ template <class T, class Size> inline uint64_t zeros_on_diagonal(Size n, T t) {
     return to_bits(found);
 }
 
-// For `product`: out -= the product
+// For `product`: out = the product, and out -= the product
+template <class N> inline auto assign_to(View<N> out) {
+    return [out](ptrdiff_t i, ptrdiff_t j, N sum) { out.set(i, j, sum); };
+}
+
 template <class N> inline auto subtract_from(View<N> out) {
     return [out](ptrdiff_t i, ptrdiff_t j, N sum) { out.set(i, j, out(i, j) - sum); };
 }

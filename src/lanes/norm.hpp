@@ -23,7 +23,7 @@ template <class N> inline typename N::real_type euclidean(ptrdiff_t size, const 
     using T = typename N::scalar;
     R squares(T(0));
     for (ptrdiff_t i = 0; i < size; ++i) squares += abs2(x[i]);
-    again |= to_bits(~(squares > R(limits<T>::smallest / limits<T>::eps)) | ~(squares <= R(limits<T>::largest)));
+    again |= to_bits(~(squares > R(SAFE_SQUARE<T>)) | ~(squares <= R(limits<T>::largest)));
     R norm = sqrt(squares), inverse = reciprocal(norm);
     if (dual)
         for (ptrdiff_t i = 0; i < size; ++i) dual[i] = x[i] * inverse;

@@ -25,6 +25,9 @@ template <> struct limits<double> {
     static constexpr int64_t exponent = 0x7ff0000000000000, all_but_sign = 0x7fffffffffffffff;
 };
 
+// From here on a square has all its bits.
+template <class T> constexpr T SAFE_SQUARE = limits<T>::smallest / limits<T>::eps;
+
 template <class T, int W> struct vector_of { typedef T type __attribute__((vector_size(W * sizeof(T)))); };
 
 template <class T, int W> struct Real {

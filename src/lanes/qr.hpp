@@ -22,7 +22,7 @@ template <class N> uint64_t qr(void **x, const ptrdiff_t *n, const int *, void *
         }
         Reflected<N> made = make_reflection(m, j, j, a, tau[j]);
         // of one that is zero below the diagonal, or zero on it, LAPACK looks at signs
-        bad |= made.none | is_zero(real(a(j, j))) | ~(made.square > R(limits<T>::smallest / limits<T>::eps));
+        bad |= made.none | is_zero(real(a(j, j))) | ~(made.square > R(SAFE_SQUARE<T>));
         reflect(j, m, j + 1, columns, conj(tau[j]), a, a);
         a.set(j, j, N(made.beta));
     }

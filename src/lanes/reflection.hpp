@@ -18,7 +18,7 @@ inline Reflected<N> make_reflection(ptrdiff_t m, ptrdiff_t first, ptrdiff_t j, V
     R below = abs2(alpha - N(real(alpha)));
     for (ptrdiff_t i = first + 1; i < m; ++i) below += abs2(x(i, j));
     R square = real(alpha) * real(alpha) + below, beta = sqrt(square);
-    auto none = below <= R(limits<T>::smallest / limits<T>::eps);
+    auto none = below <= R(SAFE_SQUARE<T>);
     beta = select(none, real(alpha), select(real(alpha) > R(T(0)), -beta, beta));
     N scale = select(none, N(T(0)), reciprocal(alpha - N(beta)));
     tau = select(none, N(T(0)), (N(beta) - alpha) * reciprocal(beta));

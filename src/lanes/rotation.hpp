@@ -6,9 +6,7 @@ namespace LANES {
 
 constexpr int MOST_STEPS = 40;  // for one eigenvalue or singular value
 
-// From the first on a square has all its bits, and what is above the second can be squared. Beside a matrix of order 1 what
-// is not is nothing.
-template <class T> constexpr T SAFE_SQUARE = limits<T>::smallest / limits<T>::eps;
+// What is above can be squared. Beside a matrix of order 1 what is not is nothing.
 template <class T> constexpr T NEGLIGIBLE = sizeof(T) == 4 ? T(0x1p-51) : T(0x1p-485);
 
 // Divides a matrix by a power of two of the order of its largest entry, which is returned. Lanes whose order is out of

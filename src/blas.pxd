@@ -9,6 +9,7 @@ that the batch layer (gufunc.pyx) has checked against INT_MAX, and become int he
 
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from scipy.linalg.cython_blas cimport (
@@ -130,7 +131,7 @@ cdef inline void transpose(bint conjugated, Py_ssize_t m, Py_ssize_t n, scalar *
 
 # Small products of OpenBLAS are up to twice as slow with op(B) a transpose: they take a transposed copy.
 cdef enum:
-    TRANSPOSED = 4096                   # numbers of 16 bytes at most: they are on the stack
+    TRANSPOSED_BYTES = 1 << 17          # at most
 
 # Products of at least this many multiplications are shared among threads, in pieces of about a quarter of it.
 cdef enum:
@@ -232,15 +233,18 @@ cdef inline void gemm(char transa, char transb, Py_ssize_t m, Py_ssize_t n, Py_s
                       scalar beta, scalar *c_, Py_ssize_t ldc) noexcept nogil:
     """C := alpha op(A) op(B) + beta C; C is (m, n), op(A) is (m, k), op(B) is (k, n)."""
     cdef Product p
-    cdef z copy[TRANSPOSED]
-    if transb != c'N' and m > 4 and n * k * <Py_ssize_t> sizeof(scalar) <= TRANSPOSED * <Py_ssize_t> sizeof(z):
-        transpose(transb == c'C', n, k, b, ldb, <scalar*> copy)
-        transb, b, ldb = c'N', <scalar*> copy, n
+    cdef scalar *copy = NULL
+    if transb != c'N' and m > 4 and n * k * <Py_ssize_t> sizeof(scalar) <= TRANSPOSED_BYTES:
+        copy = <scalar*> malloc(n * k * sizeof(scalar))
+    if copy is not NULL:
+        transpose(transb == c'C', n, k, b, ldb, copy)
+        transb, b, ldb = c'N', copy, n
     p.uplo = 0
     p.transa, p.transb = transa, transb
     p.m, p.n, p.k, p.lda, p.ldb, p.ldc = m, n, k, lda, ldb, ldc
     p.a, p.b, p.c, p.alpha, p.beta = <char*> a, <char*> b, <char*> c_, &alpha, &beta
     multiply_shared(a, &p)
+    free(copy)
 
 
 cdef inline void hemm(char uplo, Py_ssize_t m, Py_ssize_t n, scalar alpha, scalar *a, Py_ssize_t lda,

@@ -30,7 +30,7 @@ from libc.string cimport memset
 
 from batch cimport (
     COMPLEX, FINE, INTEGER, MAX_BATCH, MAX_CORE, MAX_DIMS, MAX_OPERANDS, MAX_OPTIONS, REAL, SCALAR, TOO_LARGE, Batch,
-    Body, Failures, Kind, Loop, Operand, Refusal, coalesce, go, lane_kernel, lane_variant, lane_variants,
+    Body, Failures, Kind, Loop, Operand, Refusal, coalesce, go, itemsize, lane_kernel, lane_variant, lane_variants,
     set_lane_limit, set_lane_variant)
 from calls cimport Buffer, gufunc_loop, run_on_buffers
 from gufunc cimport matrix_function, workspace_function
@@ -48,6 +48,8 @@ cdef extern from "parallel.hpp" namespace "matkern":
 
 cdef extern from "numpy/arrayobject.h":
     object PyDataMem_SetHandler(object handler)
+    object PyDataMem_GetHandler()
+    void *PyDataMem_DefaultHandler
 
 
 cdef extern from *:
@@ -79,15 +81,17 @@ cdef int typenum(Kind kind, int dtype) noexcept nogil:
 cdef object large_results_handler = PyCapsule_New(&large_results, "mem_handler", NULL)
 
 
-cdef object new_result(int ndim, cnp.npy_intp *shape, int type_number):
-    """An array whose entries are not set."""
-    cdef double size = 16                                   # bytes, at most
+cdef object new_result(int ndim, cnp.npy_intp *shape, int type_number, double size):
+    """An array of numbers of so many bytes, whose entries are not set."""
     cdef int axis
     for axis in range(ndim):
         size *= shape[axis]
     if size < LEAST_LARGE:
         return cnp.PyArray_EMPTY(ndim, shape, type_number, 0)
-    theirs = PyDataMem_SetHandler(large_results_handler)
+    theirs = PyDataMem_GetHandler()
+    if <void*> theirs != PyDataMem_DefaultHandler:          # somebody's own goes first
+        return cnp.PyArray_EMPTY(ndim, shape, type_number, 0)
+    PyDataMem_SetHandler(large_results_handler)
     try:
         return cnp.PyArray_EMPTY(ndim, shape, type_number, 0)
     finally:
@@ -338,7 +342,8 @@ cdef class Kernel:
                 shape[b.ndim + j] = b.n[loop.operand[k].dim[j]]
             given = out[len(results)] if out is not None and returned else None
             if given is None:
-                array = new_result(b.ndim + core, shape, typenum(loop.operand[k].kind, dtype))
+                array = new_result(b.ndim + core, shape, typenum(loop.operand[k].kind, dtype),
+                                   itemsize(loop.operand[k].kind, dtype))
             else:
                 expected = tuple([shape[axis] for axis in range(b.ndim + core)])
                 array = self._output(given, expected, typenum(loop.operand[k].kind, dtype), arrays + results)

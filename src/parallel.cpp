@@ -225,7 +225,7 @@ void run(int64_t items, double work, bool lapack, Body body, void *context) {
         return;
     }
     int64_t least = static_cast<int64_t>(std::min(LEAST_CHUNK / std::max(work, 1.0), 1e9));
-    in_pool(items, std::max<int64_t>({1, items / (8 * threads), least}), threads, body, context);
+    in_pool(items, std::max<int64_t>({1, items / 8 / threads, least}), threads, body, context);
 }
 
 void share(int64_t pieces, Body body, void *context) {

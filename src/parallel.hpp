@@ -10,7 +10,7 @@
 // A call from inside a parallel one, or while another Python thread has the pool, is serial.
 //
 // The pool starts with the first call that needs it, and anew in a forked child; a fork waits for calls under way. Between
-// calls it waits for a moment (PATIENCE), giving way to whoever wants the core, then sleeps: to wake a thread takes about
+// calls it waits for a moment (PATIENCE), giving way to whoever wants the core, then sleeps: to wake a thread takes half
 // as long as a call on 10000 matrices of order 2, but one that spins costs others more.
 #pragma once
 #include <cstdint>

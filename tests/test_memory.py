@@ -1,12 +1,13 @@
 """Memory of large results: aligned, used again once they are gone, and no more of it kept than is said."""
 
+import ctypes
 import os
 import resource
 import threading
 
 import numpy as np
 import pytest
-from numpy._core.multiarray import get_handler_name
+from numpy._core import multiarray
 from samples import DTYPES, normal
 
 import matkern as mk
@@ -32,18 +33,42 @@ def test_aligned_and_owned(rng, dtype):
         y = mk.matmul(a, a)
         assert address(y) % 64 == 0
         assert y.flags.owndata
-        assert get_handler_name(y) == "matkern"
+        assert multiarray.get_handler_name(y) == "matkern"
         np.testing.assert_allclose(y, a * a, rtol=4 * np.finfo(dtype).eps)  # two products and a sum
-    assert get_handler_name(mk.matmul(a[:2], a[:2])) != "matkern"
+    assert multiarray.get_handler_name(mk.matmul(a[:2], a[:2])) != "matkern"
 
 
 def test_other_arrays_are_allocated_as_before(rng):
-    before = get_handler_name()
+    before = multiarray.get_handler_name()
     results(rng, LEAST)()
     with pytest.raises(MemoryError):
         mk.matmul(np.broadcast_to(1.0, (1 << 50, 1, 1)), np.eye(1))
-    assert get_handler_name() == before
-    assert get_handler_name(np.empty(LEAST)) == before
+    assert multiarray.get_handler_name() == before
+    assert multiarray.get_handler_name(np.empty(LEAST)) == before
+
+
+def test_an_allocator_of_somebody_else_goes_first(rng):
+    """As one of pinned memory would be; here NumPy's own under another name."""
+    to_pointer, to_capsule = ctypes.pythonapi.PyCapsule_GetPointer, ctypes.pythonapi.PyCapsule_New
+    to_pointer.restype, to_pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    to_capsule.restype, to_capsule.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+    api = ctypes.cast(to_pointer(multiarray._ARRAY_API, None), ctypes.POINTER(ctypes.c_void_p))
+    set_handler = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object)(api[304])  # numpy/__multiarray_api.h
+    default = ctypes.cast(api[306], ctypes.POINTER(ctypes.py_object)).contents.value
+    name = b"mem_handler"
+    theirs = ctypes.create_string_buffer(
+        ctypes.string_at(to_pointer(default, name), 168)
+    )  # 127 of a name, the version, 5 pointers
+    theirs[:7] = b"theirs\0"
+    make = results(rng, 2 * LEAST)
+    before = set_handler(to_capsule(ctypes.addressof(theirs), name, None))
+    try:
+        [y] = make()
+    finally:
+        set_handler(before)
+    assert multiarray.get_handler_name(y) == "theirs"
+    assert multiarray.get_handler_name(*make()) == "matkern"
+    del y
 
 
 def test_memory_is_used_again_but_not_while_it_is_in_use(rng):

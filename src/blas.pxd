@@ -131,7 +131,7 @@ cdef inline void transpose(bint conjugated, Py_ssize_t m, Py_ssize_t n, scalar *
 
 # Small products of OpenBLAS are up to twice as slow with op(B) a transpose: they take a transposed copy.
 cdef enum:
-    TRANSPOSED_BYTES = 1 << 17          # at most
+    TRANSPOSED_BYTES = 1 << 16          # at most
 
 # Products of at least this many multiplications are shared among threads, in pieces of about a quarter of it.
 cdef enum:

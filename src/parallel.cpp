@@ -40,14 +40,10 @@ thread_local int depth = 0;            // calls under way on this thread
 
 // ---- the pool
 
-// Waits for a moment, without a core of its own. Returns whether it came true.
-template <class Condition> bool soon(Condition condition) {
+// Waits until it is true, but for a moment at most and giving way to whoever wants the core.
+template <class Condition> void wait_a_moment(Condition condition) {
     auto end = std::chrono::steady_clock::now() + PATIENCE;
-    while (!condition()) {
-        if (std::chrono::steady_clock::now() > end) return false;
-        std::this_thread::yield();
-    }
-    return true;
+    while (!condition() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
 }
 
 struct alignas(64) Range {
@@ -97,7 +93,7 @@ struct Pool {
         inside = true;
         uint64_t seen = 0;
         for (;;) {
-            soon([&] { return generation != seen; });
+            wait_a_moment([&] { return generation != seen; });
             std::unique_lock<std::mutex> lock(mutex);
             wake.wait(lock, [&] { return job && generation != seen && thread < job->threads; });
             seen = generation;
@@ -132,7 +128,7 @@ struct Pool {
         job = nullptr;                                     // who wakes from now on finds nothing
         if (active == 0) return;
         lock.unlock();
-        soon([&] { return active == 0; });
+        wait_a_moment([&] { return active == 0; });
         lock.lock();
         idle.wait(lock, [&] { return active == 0; });
     }

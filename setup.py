@@ -4,6 +4,7 @@ import os
 import platform
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import numpy
@@ -18,6 +19,8 @@ SOURCES = {
     "xla": ["src/xla_handler.cpp"],
 }  # C++ beside a .pyx
 XLA_HEADERS = Path(find_spec("jaxlib").origin).parent / "include"
+HEADERS = [*Path("src").glob("*.pxd"), Path("src/product.h")]
+LANE_SOURCES = ["src/lanes/lanes.cpp", "src/lanes/gemm.cpp"]
 LANES = {"baseline": (16, [])}  # instruction sets: bytes of a register, how to ask the compiler for it
 if platform.machine() == "x86_64":
     LANES["avx2"] = (32, ["-mavx2", "-mfma"])
@@ -46,22 +49,22 @@ class ParallelBuildExt(build_ext):
     def build_extension(self, ext):
         if ext.name.endswith(".gufunc"):
             with ThreadPoolExecutor(THREADS) as pool:
-                ext.extra_objects += pool.map(self.lanes, LANES)
+                ext.extra_objects += chain.from_iterable(pool.map(self.lanes, LANES))
         super().build_extension(ext)
 
     def lanes(self, name):
-        """The object of src/lanes/lanes.cpp for one instruction set."""
+        """The objects of src/lanes for one instruction set."""
         width, flags = LANES[name]
         folder = Path(self.build_temp, name).as_posix()
-        [made] = self.compiler.object_filenames(["src/lanes/lanes.cpp"], output_dir=folder)
-        if not self.force and not newer_group(["setup.py", *map(str, Path("src/lanes").iterdir())], made):
-            return made
-        self.compiler.compile(
-            ["src/lanes/lanes.cpp"],
-            output_dir=folder,
-            macros=[("LANES", f"lanes_{name}"), ("NAME", f'"{name}"'), ("BYTES", width)],
-            extra_postargs=LANE_FLAGS + flags,
-        )
+        made = self.compiler.object_filenames(LANE_SOURCES, output_dir=folder)
+        parts = ["setup.py", "src/product.h", *map(str, Path("src/lanes").iterdir())]
+        if self.force or any(newer_group(parts, one) for one in made):
+            self.compiler.compile(
+                LANE_SOURCES,
+                output_dir=folder,
+                macros=[("LANES", f"lanes_{name}"), ("NAME", f'"{name}"'), ("BYTES", width)],
+                extra_postargs=LANE_FLAGS + flags,
+            )
         return made
 
 
@@ -72,7 +75,7 @@ def extension(pyx):
         [pyx.as_posix(), *extra],
         include_dirs=["src", numpy.get_include(), *([XLA_HEADERS.as_posix()] if pyx.stem == "xla" else [])],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION")],
-        depends=[p.as_posix() for p in [*Path("src").glob("*.pxd"), *(Path("src").rglob("*.?pp") if extra else ())]],
+        depends=[p.as_posix() for p in [*HEADERS, *(Path("src").rglob("*.?pp") if extra else ())]],
         extra_compile_args=["-std=c++17"] if extra else [],
     )
 

@@ -129,25 +129,35 @@ cdef inline void transpose(bint conjugated, Py_ssize_t m, Py_ssize_t n, scalar *
 
 # level 3
 
-# Small products of OpenBLAS are up to twice as slow with op(B) a transpose: they take a transposed copy.
-cdef enum:
-    TRANSPOSED_BYTES = 1 << 16          # at most
-
 # Products of at least this many multiplications are shared among threads, in pieces of about a quarter of it.
 cdef enum:
     SHARED_ABOVE = 8000000
     MOST_PIECES = 32
 
+cdef extern from "product.h":
+    ctypedef struct Product "matkern_product":
+        char dtype, hermitian, triangle
+        bint strict
+        char transa, transb
+        int64_t m, n, k, lda, ldb, ldc
+        char *a
+        char *b
+        char *c
+        void *alpha
+        void *beta
+        int64_t pieces
+
 cdef extern from *:
     """
-    #include <stdint.h>
-    typedef void (*matkern_body)(void *context, int64_t first, int64_t last);
-    static void (*matkern_share)(int64_t pieces, matkern_body body, void *context) = 0;     /* of this module */
-    static inline void share_products(size_t address) { *(void **) &matkern_share = (void *) address; }
+    static const matkern_products *matkern_lent = 0;        /* of this module */
+    static inline void use_products(size_t address) { matkern_lent = (const matkern_products *) address; }
     """
-    ctypedef void (*matkern_body)(void *context, int64_t first, int64_t last) noexcept nogil
-    void (*matkern_share)(int64_t pieces, matkern_body body, void *context) noexcept nogil
-    void share_products(size_t address)     # matkern.kernels.gufunc.share; without it products are not shared
+    ctypedef void (*Body)(void *context, int64_t first, int64_t last) noexcept nogil
+    ctypedef struct Products "const matkern_products":
+        void (*share)(int64_t pieces, Body body, void *context) noexcept nogil
+        bint (*small)(const Product *product) noexcept nogil
+    Products *matkern_lent
+    void use_products(size_t address)       # matkern.kernels.gufunc.products; without it all are done by BLAS alone
 
 cdef inline char letter(scalar *unused) noexcept nogil:
     """BLAS's letter of the dtype."""
@@ -158,32 +168,21 @@ cdef inline int64_t pieces_of(double work) noexcept nogil:
     return <int64_t> min(4 * work / SHARED_ABOVE, <double> MOST_PIECES)
 
 
-cdef struct Product:        # of one dtype: C := alpha op(A) op(B) + beta C, or with Hermitian A
-    char dtype              # BLAS's letter
-    char uplo               # the triangle of a Hermitian A, as BLAS sees it; 0: A is any matrix. Of gemmt: that of C
-    char transa, transb
-    bint strict             # of gemmt
-    Py_ssize_t m, n, k, lda, ldb, ldc
-    char *a
-    char *b
-    char *c
-    void *alpha
-    void *beta
-    int64_t pieces
-
-
 cdef inline void multiply(Product *p) noexcept nogil:
     cdef int m = <int> p.m, n = <int> p.n, k = <int> p.k, lda = ld_(p.lda), ldb = ld_(p.ldb), ldc = ld_(p.ldc)
-    cdef char side = c'R'
-    if p.uplo:
+    cdef char *triangle = &p.hermitian
+    cdef char *side = b'R'
+    if p.hermitian:
         if p.dtype == c's':
-            ssymm(&side, &p.uplo, &n, &m, <s*> p.alpha, <s*> p.a, &lda, <s*> p.b, &ldb, <s*> p.beta, <s*> p.c, &ldc)
+            ssymm(side, triangle, &n, &m, <s*> p.alpha, <s*> p.a, &lda, <s*> p.b, &ldb, <s*> p.beta, <s*> p.c, &ldc)
         elif p.dtype == c'd':
-            dsymm(&side, &p.uplo, &n, &m, <d*> p.alpha, <d*> p.a, &lda, <d*> p.b, &ldb, <d*> p.beta, <d*> p.c, &ldc)
+            dsymm(side, triangle, &n, &m, <d*> p.alpha, <d*> p.a, &lda, <d*> p.b, &ldb, <d*> p.beta, <d*> p.c, &ldc)
         elif p.dtype == c'c':
-            chemm(&side, &p.uplo, &n, &m, <c*> p.alpha, <c*> p.a, &lda, <c*> p.b, &ldb, <c*> p.beta, <c*> p.c, &ldc)
+            chemm(side, triangle, &n, &m, <c*> p.alpha, <c*> p.a, &lda, <c*> p.b, &ldb, <c*> p.beta, <c*> p.c, &ldc)
         else:
-            zhemm(&side, &p.uplo, &n, &m, <z*> p.alpha, <z*> p.a, &lda, <z*> p.b, &ldb, <z*> p.beta, <z*> p.c, &ldc)
+            zhemm(side, triangle, &n, &m, <z*> p.alpha, <z*> p.a, &lda, <z*> p.b, &ldb, <z*> p.beta, <z*> p.c, &ldc)
+    elif matkern_lent is not NULL and matkern_lent.small(p):
+        pass
     elif p.dtype == c's':
         sgemm(&p.transb, &p.transa, &n, &m, &k, <s*> p.alpha, <s*> p.b, &ldb, <s*> p.a, &lda, <s*> p.beta,
               <s*> p.c, &ldc)
@@ -202,7 +201,7 @@ cdef inline void multiply_pieces(void *context, int64_t first, int64_t last) noe
     """The pieces first <= i < last of a product: rows of C if it has more of them and A is any matrix, or columns."""
     cdef Product piece = (<Product*> context)[0]
     cdef Py_ssize_t size = 4 if piece.dtype == c's' else 16 if piece.dtype == c'z' else 8, begin
-    if piece.m > piece.n and not piece.uplo:
+    if piece.m > piece.n and not piece.hermitian:
         begin = piece.m * first // piece.pieces
         piece.m = piece.m * last // piece.pieces - begin
         piece.a += size * begin * (piece.lda if piece.transa == c'N' else 1)
@@ -216,46 +215,42 @@ cdef inline void multiply_pieces(void *context, int64_t first, int64_t last) noe
         multiply(&piece)
 
 
-cdef inline void multiply_shared(scalar *unused, Product *p) noexcept nogil:
+cdef inline void multiply_shared(Product *p) noexcept nogil:
     cdef double work = <double> p.m * p.n * p.k
-    p.dtype = letter(unused)
     if p.m == 0 or p.n == 0:
         return
-    if work < SHARED_ABOVE or matkern_share is NULL:
+    if work < SHARED_ABOVE or matkern_lent is NULL:
         multiply(p)
     else:
         p.pieces = pieces_of(work)
-        matkern_share(p.pieces, multiply_pieces, p)
+        matkern_lent.share(p.pieces, multiply_pieces, p)
+
+
+cdef inline Product product(char hermitian, char transa, char transb, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
+                            scalar *alpha, scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb,
+                            scalar *beta, scalar *c_, Py_ssize_t ldc) noexcept nogil:
+    cdef Product p
+    p.dtype, p.hermitian, p.triangle, p.strict = letter(a), hermitian, 0, False
+    p.transa, p.transb = transa, transb
+    p.m, p.n, p.k, p.lda, p.ldb, p.ldc = m, n, k, lda, ldb, ldc
+    p.a, p.b, p.c, p.alpha, p.beta = <char*> a, <char*> b, <char*> c_, alpha, beta
+    p.pieces = 1
+    return p
 
 
 cdef inline void gemm(char transa, char transb, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, scalar alpha,
                       scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb,
                       scalar beta, scalar *c_, Py_ssize_t ldc) noexcept nogil:
     """C := alpha op(A) op(B) + beta C; C is (m, n), op(A) is (m, k), op(B) is (k, n)."""
-    cdef Product p
-    cdef scalar *copy = NULL
-    if transb != c'N' and m > 4 and n * k * <Py_ssize_t> sizeof(scalar) <= TRANSPOSED_BYTES:
-        copy = <scalar*> malloc(n * k * sizeof(scalar))
-    if copy is not NULL:
-        transpose(transb == c'C', n, k, b, ldb, copy)
-        transb, b, ldb = c'N', copy, n
-    p.uplo = 0
-    p.transa, p.transb = transa, transb
-    p.m, p.n, p.k, p.lda, p.ldb, p.ldc = m, n, k, lda, ldb, ldc
-    p.a, p.b, p.c, p.alpha, p.beta = <char*> a, <char*> b, <char*> c_, &alpha, &beta
-    multiply_shared(a, &p)
-    free(copy)
+    cdef Product p = product(0, transa, transb, m, n, k, &alpha, a, lda, b, ldb, &beta, c_, ldc)
+    multiply_shared(&p)
 
 
 cdef inline void hemm(char uplo, Py_ssize_t m, Py_ssize_t n, scalar alpha, scalar *a, Py_ssize_t lda,
                       scalar *b, Py_ssize_t ldb, scalar beta, scalar *c_, Py_ssize_t ldc) noexcept nogil:
     """C := alpha A B + beta C; A is Hermitian (m, m), stored in one triangle; C and B are (m, n)."""
-    cdef Product p
-    p.uplo = other(uplo)
-    p.transa = p.transb = c'N'
-    p.m, p.n, p.k, p.lda, p.ldb, p.ldc = m, n, m, lda, ldb, ldc
-    p.a, p.b, p.c, p.alpha, p.beta = <char*> a, <char*> b, <char*> c_, &alpha, &beta
-    multiply_shared(a, &p)
+    cdef Product p = product(other(uplo), c'N', c'N', m, n, m, &alpha, a, lda, b, ldb, &beta, c_, ldc)
+    multiply_shared(&p)
 
 
 cdef inline void her2k(char uplo, Py_ssize_t n, Py_ssize_t k, double alpha, scalar *a, Py_ssize_t lda,
@@ -496,7 +491,7 @@ cdef inline void trsm(char side, char uplo, char trans, char diag, Py_ssize_t m,
     """
     cdef System p
     cdef double work = <double> m * n * (m if side == c'L' else n)
-    if work < SHARED_ABOVE or matkern_share is NULL:
+    if work < SHARED_ABOVE or matkern_lent is NULL:
         trsm_halves(side, uplo, trans, diag, m, n, alpha, a, lda, b, ldb, substitute)
         return
     p.dtype = letter(a)
@@ -504,47 +499,49 @@ cdef inline void trsm(char side, char uplo, char trans, char diag, Py_ssize_t m,
     p.m, p.n, p.lda, p.ldb = m, n, lda, ldb
     p.alpha, p.a, p.b, p.substitute = &alpha, a, <char*> b, substitute
     p.pieces = min(pieces_of(work), n if side == c'L' else m)
-    matkern_share(p.pieces, solve_pieces, &p)
+    matkern_lent.share(p.pieces, solve_pieces, &p)
 
 
-# Below this size a triangular product is one whole gemm into a scratch, of which a triangle is kept.
+# Below this size BLAS makes a triangular product as one whole gemm into a scratch, of which a triangle is kept.
 cdef enum:
     GEMMT_BASE = 48
 
 
-cdef inline void gemmt_leaf(char uplo, bint strict, char transa, char transb, Py_ssize_t n, Py_ssize_t k, scalar alpha,
-                            scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb, scalar beta,
-                            scalar *c_, Py_ssize_t ldc) noexcept nogil:
+cdef inline void gemmt_leaf(Product *p, scalar *a, scalar *b, scalar *c_) noexcept nogil:
     cdef scalar scratch[GEMMT_BASE * GEMMT_BASE]
     cdef Py_ssize_t i, j, first, last
-    gemm(transa, transb, n, n, k, alpha, a, lda, b, ldb, 0, scratch, n)
-    for i in range(n):
-        first = 0 if uplo == c'L' else i + strict
-        last = i + 1 - strict if uplo == c'L' else n
-        if beta == 0:                                       # C is not read
+    gemm(p.transa, p.transb, p.n, p.n, p.k, (<scalar*> p.alpha)[0], a, p.lda, b, p.ldb, 0, scratch, p.n)
+    for i in range(p.n):
+        first = 0 if p.triangle == c'L' else i + p.strict
+        last = i + 1 - p.strict if p.triangle == c'L' else p.n
+        if (<scalar*> p.beta)[0] == 0:                      # C is not read
             for j in range(first, last):
-                c_[i * ldc + j] = scratch[i * n + j]
+                c_[i * p.ldc + j] = scratch[i * p.n + j]
         else:
             for j in range(first, last):
-                c_[i * ldc + j] += scratch[i * n + j]
+                c_[i * p.ldc + j] += scratch[i * p.n + j]
 
 
-cdef inline void gemmt_halves(char uplo, bint strict, char transa, char transb, Py_ssize_t n, Py_ssize_t k,
-                              scalar alpha, scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb, scalar beta,
-                              scalar *c_, Py_ssize_t ldc) noexcept nogil:
-    """`gemmt` by halves: the square beside the two triangles is one gemm."""
-    cdef Py_ssize_t half, step_a = lda if transa == c'N' else 1, step_b = 1 if transb == c'N' else ldb
-    if n <= GEMMT_BASE:
-        gemmt_leaf(uplo, strict, transa, transb, n, k, alpha, a, lda, b, ldb, beta, c_, ldc)
+cdef inline void gemmt_halves(Product *p, scalar *a, scalar *b, scalar *c_, Py_ssize_t n) noexcept nogil:
+    """The first n rows and columns of a triangular product by halves: the square beside two triangles is one gemm."""
+    cdef Py_ssize_t half = n // 2
+    cdef scalar alpha = (<scalar*> p.alpha)[0], beta = (<scalar*> p.beta)[0]
+    cdef scalar *a2 = a + half * (p.lda if p.transa == c'N' else 1)
+    cdef scalar *b2 = b + half * (1 if p.transb == c'N' else p.ldb)
+    cdef Product own = p[0]
+    own.m, own.n = n, n
+    own.a, own.b, own.c = <char*> a, <char*> b, <char*> c_
+    if matkern_lent is not NULL and matkern_lent.small(&own):
         return
-    half = n // 2
-    if uplo == c'L':
-        gemm(transa, transb, n - half, half, k, alpha, a + half * step_a, lda, b, ldb, beta, c_ + half * ldc, ldc)
+    if n <= GEMMT_BASE:
+        gemmt_leaf(&own, a, b, c_)
+        return
+    if p.triangle == c'L':
+        gemm(p.transa, p.transb, n - half, half, p.k, alpha, a2, p.lda, b, p.ldb, beta, c_ + half * p.ldc, p.ldc)
     else:
-        gemm(transa, transb, half, n - half, k, alpha, a, lda, b + half * step_b, ldb, beta, c_ + half, ldc)
-    gemmt_halves(uplo, strict, transa, transb, half, k, alpha, a, lda, b, ldb, beta, c_, ldc)
-    gemmt_halves(uplo, strict, transa, transb, n - half, k, alpha, a + half * step_a, lda, b + half * step_b, ldb,
-                 beta, c_ + half * ldc + half, ldc)
+        gemm(p.transa, p.transb, half, n - half, p.k, alpha, a, p.lda, b2, p.ldb, beta, c_ + half, p.ldc)
+    gemmt_halves(p, a, b, c_, half)
+    gemmt_halves(p, a2, b2, c_ + half * p.ldc + half, n - half)
 
 
 cdef inline void gemmt_strip(Product *p, scalar *a, scalar *b, scalar *c_, Py_ssize_t begin,
@@ -553,12 +550,11 @@ cdef inline void gemmt_strip(Product *p, scalar *a, scalar *b, scalar *c_, Py_ss
     cdef scalar alpha = (<scalar*> p.alpha)[0], beta = (<scalar*> p.beta)[0]
     cdef scalar *a2 = a + begin * (p.lda if p.transa == c'N' else 1)
     cdef scalar *b2 = b + begin * (1 if p.transb == c'N' else p.ldb)
-    if p.uplo == c'L':
+    if p.triangle == c'L':
         gemm(p.transa, p.transb, end - begin, begin, p.k, alpha, a2, p.lda, b, p.ldb, beta, c_ + begin * p.ldc, p.ldc)
     else:
         gemm(p.transa, p.transb, begin, end - begin, p.k, alpha, a, p.lda, b2, p.ldb, beta, c_ + begin, p.ldc)
-    gemmt_halves(p.uplo, p.strict, p.transa, p.transb, end - begin, p.k, alpha, a2, p.lda, b2, p.ldb,
-                 beta, c_ + begin * p.ldc + begin, p.ldc)
+    gemmt_halves(p, a2, b2, c_ + begin * p.ldc + begin, end - begin)
 
 
 cdef inline void gemmt_pieces(void *context, int64_t first, int64_t last) noexcept nogil:
@@ -584,14 +580,11 @@ cdef inline void gemmt(char uplo, bint strict, char transa, char transb, Py_ssiz
 
     The standard has no such routine.
     """
-    cdef Product p
+    cdef Product p = product(0, transa, transb, n, n, k, &alpha, a, lda, b, ldb, &beta, c_, ldc)
     cdef double work = <double> n * n * k / 2
-    if work < SHARED_ABOVE or matkern_share is NULL:
-        gemmt_halves(uplo, strict, transa, transb, n, k, alpha, a, lda, b, ldb, beta, c_, ldc)
-        return
-    p.dtype = letter(a)
-    p.uplo, p.strict, p.transa, p.transb = uplo, strict, transa, transb
-    p.n, p.k, p.lda, p.ldb, p.ldc = n, k, lda, ldb, ldc
-    p.a, p.b, p.c, p.alpha, p.beta = <char*> a, <char*> b, <char*> c_, &alpha, &beta
-    p.pieces = pieces_of(work)
-    matkern_share(p.pieces, gemmt_pieces, &p)
+    p.triangle, p.strict = uplo, strict
+    if work < SHARED_ABOVE or matkern_lent is NULL:
+        gemmt_halves(&p, a, b, c_, n)
+    else:
+        p.pieces = pieces_of(work)
+        matkern_lent.share(p.pieces, gemmt_pieces, &p)

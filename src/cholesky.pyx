@@ -25,15 +25,15 @@ cholesky_solve, X = A^-1 B for A = F1 F2 with F1 = L, F2 = L^H or F1 = U^H, F2 =
 
 from numpy.linalg import LinAlgError
 
-from blas cimport c, conj, d, gemmt, hemm, her2k, real, s, scalar, share_products, transpose, trmm, trsm, z
+from blas cimport c, conj, d, gemmt, hemm, her2k, real, s, scalar, transpose, trmm, trsm, use_products, z
 from dense cimport (
     copy, copy_triangle, fill, finish_hermitian, has_nan, hermitian_lower, subtract, zero_on_diagonal)
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport potrf
 
-from matkern.kernels.gufunc import Kernel, share
+from matkern.kernels.gufunc import Kernel, products
 
-share_products(share)
+use_products(products)
 
 cdef enum:
     BASE = 24               # below it, plain loops

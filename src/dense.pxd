@@ -8,7 +8,7 @@ from libc.math cimport NAN, fabs, isinf, isnan, ldexp, sqrt
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from blas cimport c, conj, get_real, imag, real, s, scalar, set_real, transpose, transpose_tile, z
+from blas cimport c, conj, d, get_real, imag, real, s, scalar, set_real, transpose, transpose_tile, z
 
 cdef inline void copy(Py_ssize_t size, scalar *a, scalar *out) noexcept nogil:
     memcpy(out, a, size * sizeof(scalar))
@@ -36,6 +36,21 @@ cdef inline void scale(Py_ssize_t size, double number, scalar *a) noexcept nogil
             (<float*> a)[i] *= <float> number
         else:
             (<double*> a)[i] *= number
+
+
+cdef inline void scale_columns(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *w, scalar *out) noexcept nogil:
+    """out := A diag(w) for A of shape (m, n) and real w, in the precision of A."""
+    cdef Py_ssize_t i, j
+    for i in range(m):
+        for j in range(n):
+            if scalar is s or scalar is d:
+                out[i * n + j] = a[i * n + j] * w[j]
+            elif scalar is c:
+                (<float*> out)[2 * (i * n + j)] = (<float*> a)[2 * (i * n + j)] * (<float*> w)[j]
+                (<float*> out)[2 * (i * n + j) + 1] = (<float*> a)[2 * (i * n + j) + 1] * (<float*> w)[j]
+            else:
+                (<double*> out)[2 * (i * n + j)] = (<double*> a)[2 * (i * n + j)] * (<double*> w)[j]
+                (<double*> out)[2 * (i * n + j) + 1] = (<double*> a)[2 * (i * n + j) + 1] * (<double*> w)[j]
 
 
 cdef inline void scale_by_power(Py_ssize_t size, int exponent, scalar *a) noexcept nogil:
@@ -199,30 +214,42 @@ cdef inline bint zero_on_diagonal(Py_ssize_t n, Py_ssize_t first, scalar *a) noe
     return False
 
 
+cdef inline double sum_of_squares(Py_ssize_t size, scalar *a) noexcept nogil:
+    """Of all real and imaginary parts, in double precision, in eight sums that do not wait for each other."""
+    cdef double sums[8]
+    cdef double x
+    cdef Py_ssize_t i, j, parts = 2 * size if scalar is c or scalar is z else size
+    for j in range(8):
+        sums[j] = 0
+    for i in range(0, parts - parts % 8, 8):
+        for j in range(8):
+            x = get_real(a, i + j)
+            sums[j] += x * x
+    for i in range(parts - parts % 8, parts):
+        x = get_real(a, i)
+        sums[0] += x * x
+    return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]))
+
+
 cdef inline double norm(Py_ssize_t size, scalar *a) noexcept nogil:
     """The Euclidean norm, if need be scaled by the largest part so that no square over- or underflows; not finite if an
     entry is not."""
     cdef Py_ssize_t i
-    cdef double largest = 0, total = 0, re, im
-    for i in range(size):
-        re = real(a[i])
-        im = imag(a[i])
-        total += re * re + im * im
+    cdef double largest = 0, total = sum_of_squares(size, a), part
     if 1e-250 < total < 1e300:                              # what underflows then is rounding of the rest
         return sqrt(total)
+    size = 2 * size if scalar is c or scalar is z else size
     for i in range(size):
-        re = fabs(real(a[i]))
-        im = fabs(imag(a[i]))
-        if isnan(re) or isnan(im):
+        part = fabs(get_real(a, i))
+        if isnan(part):
             return NAN
-        largest = max(largest, max(re, im))
+        largest = max(largest, part)
     if largest == 0 or isinf(largest):
         return largest
     total = 0
     for i in range(size):
-        re = real(a[i]) / largest
-        im = imag(a[i]) / largest
-        total += re * re + im * im
+        part = get_real(a, i) / largest
+        total += part * part
     return largest * sqrt(total)
 
 

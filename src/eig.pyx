@@ -30,16 +30,16 @@ complex one is 2 n long.
 from libc.math cimport NAN, fabs, frexp, log10, sqrt
 from numpy.linalg import LinAlgError
 
-from blas cimport c, conj, d, eps, gemm, imag, real, s, scalar, share_products, transpose, z
+from blas cimport c, conj, d, eps, gemm, imag, real, s, scalar, transpose, use_products, z
 from degenerate cimport GAUGE, RAISE, REPEATED, ZERO, is_rounding
 from dense cimport all_finite, copy, fill, has_nan, norm, scale_by_power, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport geev_columns, geev_workspace
 from pivoted cimport factor, solve_factored
 
-from matkern.kernels.gufunc import Kernel, share
+from matkern.kernels.gufunc import Kernel, products
 
-share_products(share)
+use_products(products)
 
 cdef enum:
     LARGEST_ERROR = 1       # in percent

@@ -22,21 +22,16 @@ is zero for a loss that has a gradient; `gauge="raise"` fails when it is above G
 from libc.math cimport fabs, sqrt
 from numpy.linalg import LinAlgError
 
-from blas cimport c, conj, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, share_products, transpose, z
+from blas cimport c, conj, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, use_products, z
 from degenerate cimport GAUGE, REPEATED, divide
 from dense cimport (
-    all_finite, fill, finish_hermitian, hermitian_lower, mirror, norm, phases, scale, turn_columns)
+    all_finite, fill, finish_hermitian, hermitian_lower, mirror, norm, phases, scale_columns, turn_columns)
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport heevd, heevd_workspace
 
-from matkern.kernels.gufunc import Kernel, share
+from matkern.kernels.gufunc import Kernel, products
 
-share_products(share)
-
-# Up to this size V diag(w_bar) V^H takes V^H as a transposed copy: small products of OpenBLAS are twice as slow on
-# `trans`. Above it the copy costs more, a quarter of the pullback at 512.
-cdef enum:
-    TRANSPOSED_UP_TO = 300
+use_products(products)
 
 cdef enum:                  # options of the pullback and the pushforward, in their order
     TRIANGLE
@@ -89,16 +84,8 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
         if w_bar is NULL:
             fill(square, 0, g)
         else:
-            if size <= TRANSPOSED_UP_TO:
-                transpose(True, size, size, v, size, vx)
-                for i in range(size):
-                    scale(size, get_real(w_bar, i), vx + i * size)
-                gemmt(c'L', False, c'N', c'N', size, size, 1, v, size, vx, size, 0, g, size)
-            else:
-                for i in range(size):
-                    for j in range(size):
-                        vx[i * size + j] = v[i * size + j] * get_real(w_bar, j)
-                gemmt(c'L', False, c'N', c'C', size, size, 1, v, size, vx, size, 0, g, size)
+            scale_columns(size, size, v, w_bar, vx)
+            gemmt(c'L', False, c'N', c'C', size, size, 1, vx, size, v, size, 0, g, size)
     else:
         small = GAUGE * size * eps(w) * level
         apart = repeated_within(size, w)

@@ -32,15 +32,15 @@ rounding however close the two are. L is its own adjoint there, and maps the Her
 from libc.math cimport cos, exp, expm1, fabs, floor, fmin, frexp, isfinite, ldexp, log2, pow, sin, sqrt
 from numpy.linalg import LinAlgError
 
-from blas cimport c, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, share_products, transpose, z
+from blas cimport c, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, transpose, use_products, z
 from dense cimport all_finite, copy, fill, hermitian_lower, mirror, scale, scale_by_power
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport heevd, heevd_workspace
 from pivoted cimport factor, pivots_valid, solve_factored
 
-from matkern.kernels.gufunc import Kernel, share
+from matkern.kernels.gufunc import Kernel, products
 
-share_products(share)
+use_products(products)
 
 cdef enum:
     NO_CONVERGENCE = 1

@@ -30,7 +30,7 @@ from libc.string cimport memset
 
 from batch cimport (
     COMPLEX, FINE, INTEGER, MAX_BATCH, MAX_CORE, MAX_DIMS, MAX_OPERANDS, MAX_OPTIONS, REAL, SCALAR, TOO_LARGE, Batch,
-    Body, Failures, Kind, Loop, Operand, Refusal, coalesce, go, itemsize, lane_kernel, lane_variant, lane_variants,
+    Failures, Kind, Loop, Operand, Refusal, coalesce, go, itemsize, lane_kernel, lane_variant, lane_variants,
     set_lane_limit, set_lane_variant)
 from calls cimport Buffer, gufunc_loop, run_on_buffers
 from gufunc cimport matrix_function, workspace_function
@@ -40,7 +40,6 @@ cnp.import_ufunc()
 
 
 cdef extern from "parallel.hpp" namespace "matkern":
-    void c_share "matkern::share" (int64_t pieces, Body body, void *context) nogil
     void c_set_num_threads "matkern::set_num_threads" (int threads)
     int c_get_num_threads "matkern::get_num_threads" ()
     void c_set_blas "matkern::set_blas" (void (*set)(int) noexcept nogil, int (*get)() noexcept nogil)
@@ -62,6 +61,16 @@ cdef extern from *:
     """
     void *large_results
     size_t LEAST_LARGE "matkern::LEAST_LARGE"
+
+
+cdef extern from *:
+    """
+    #include "lanes/lanes.hpp"
+    #include "parallel.hpp"
+
+    static const matkern_products lent = {matkern::share, matkern::small_product};
+    """
+    const void *c_products "&lent"
 
 
 cdef enum:
@@ -633,9 +642,12 @@ def _kernel_named(name):
     return _kernels[name]
 
 
-# ---- threads
+# ---- what is lent to other modules
 
-share = <size_t> <void*> c_share        # for the products of blas.pxd
+products = <size_t> c_products          # to blas.pxd's
+
+
+# ---- threads
 
 
 def set_num_threads(int threads):

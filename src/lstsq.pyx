@@ -29,14 +29,14 @@ from libc.math cimport isfinite
 from numpy.linalg import LinAlgError
 
 from blas cimport (
-    c, conj, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, share_products, transpose, trsm, z)
+    c, conj, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, transpose, trsm, use_products, z)
 from dense cimport all_finite, conjugate, copy, fill, has_nan, norm, upper_of_columns, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport geqrf_columns, gesdd, gesdd_workspace, ormqr, potrf, qr_workspace, trcon
 
-from matkern.kernels.gufunc import Kernel, share
+from matkern.kernels.gufunc import Kernel, products
 
-share_products(share)
+use_products(products)
 
 cdef enum:
     FILTER = 8

@@ -28,15 +28,15 @@ lu_solve, X = A^-1 B with Y = U X = L^-1 P^T B:
 
 from numpy.linalg import LinAlgError
 
-from blas cimport (c, conj, d, gemm, gemmt, get_real, s, scalar, set_real, share_products, trmm,
-                   trmm_strict, trsm, z)
+from blas cimport (c, conj, d, gemm, gemmt, get_real, s, scalar, set_real, trmm,
+                   trmm_strict, trsm, use_products, z)
 from dense cimport copy, fill, has_nan, permute_rows, subtract, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from pivoted cimport check_factor, factor, pivots_valid, solve_factored
 
-from matkern.kernels.gufunc import Kernel, share
+from matkern.kernels.gufunc import Kernel, products
 
-share_products(share)
+use_products(products)
 
 cdef enum:
     BASE = 24               # below it, plain loops

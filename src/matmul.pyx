@@ -8,12 +8,12 @@ M. B. Giles, Collected matrix derivative results for forward and reverse mode al
 Advances in Automatic Differentiation (2008), section 2.2.2.
 """
 
-from blas cimport c, d, gemm, s, scalar, share_products, z
+from blas cimport c, d, gemm, s, scalar, use_products, z
 from gufunc cimport dtypes
 
-from matkern.kernels.gufunc import Kernel, share
+from matkern.kernels.gufunc import Kernel, products
 
-share_products(share)
+use_products(products)
 
 # the core dimensions, in the order in which they appear
 cdef enum:

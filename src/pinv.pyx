@@ -21,14 +21,14 @@ definition: V_r diag(1 / s_r) U_r^H over the singular values above rtol max s; a
 
 from numpy.linalg import LinAlgError
 
-from blas cimport c, conj, d, eps, gemm, gemmt, get_real, real, s, scalar, share_products, z
+from blas cimport c, conj, d, eps, gemm, gemmt, get_real, real, s, scalar, use_products, z
 from dense cimport all_finite, copy, mirror
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport gesdd, gesdd_workspace
 
-from matkern.kernels.gufunc import Kernel, share
+from matkern.kernels.gufunc import Kernel, products
 
-share_products(share)
+use_products(products)
 
 cdef enum:
     NO_CONVERGENCE = 1

@@ -14,15 +14,15 @@ The factor is kept for the derivatives. For a positive definite A it is L, and t
 
 from numpy.linalg import LinAlgError
 
-from blas cimport c, d, gemm, s, scalar, share_products, trsm, z
+from blas cimport c, d, gemm, s, scalar, trsm, use_products, z
 from dense cimport conjugate, copy, copy_triangle, fill, has_nan, hermitian_lower, mirror, outer, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport potrf
 from pivoted cimport check_factor, factor, solve_factored
 
-from matkern.kernels.gufunc import Kernel, share
+from matkern.kernels.gufunc import Kernel, products
 
-share_products(share)
+use_products(products)
 
 cdef enum:                  # the options, in their order
     TRANS

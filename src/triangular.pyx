@@ -12,13 +12,13 @@ is what counts, and a unit diagonal is constant.
 
 from numpy.linalg import LinAlgError
 
-from blas cimport c, d, gemmt, s, scalar, share_products, trmm, trmm_strict, trsm, z
+from blas cimport c, d, gemmt, s, scalar, trmm, trmm_strict, trsm, use_products, z
 from dense cimport conjugate, copy, fill, has_nan, outer_triangle, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 
-from matkern.kernels.gufunc import Kernel, share
+from matkern.kernels.gufunc import Kernel, products
 
-share_products(share)
+use_products(products)
 
 cdef enum:                  # the options, in their order
     LOWER

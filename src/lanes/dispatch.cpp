@@ -46,6 +46,11 @@ void set_lane_limit(int limit) { variants().limit = limit; }
 
 void set_lane_variant(const LaneVariant *variant) { variants().chosen = variant; }
 
+int small_product(const matkern_product *product) {
+    const LaneVariant *variant = lane_variant();
+    return variant && variant->gemm && variant->gemm(*product);
+}
+
 int lane_kernel(const char *name, int dtype) {
     const LaneVariant &first = *variants().list[0];
     for (int i = 0; i < first.count; ++i)

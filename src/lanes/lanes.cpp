@@ -7,6 +7,7 @@
 #include "eig.hpp"
 #include "eigh.hpp"
 #include "expm.hpp"
+#include "gemm.hpp"
 #include "lstsq.hpp"
 #include "lu.hpp"
 #include "matmul.hpp"
@@ -122,7 +123,7 @@ const matkern::LaneKernel kernels[] = {
 }  // namespace
 
 extern const matkern::LaneVariant variant;
-const matkern::LaneVariant variant = {NAME,        BYTES,        kernels, sizeof(kernels) / sizeof(kernels[0]),
-                                      pack<BYTES>, unpack<BYTES>};
+const matkern::LaneVariant variant = {NAME,        BYTES,         kernels, sizeof(kernels) / sizeof(kernels[0]),
+                                      pack<BYTES>, unpack<BYTES>, BYTES > 16 ? gemm : nullptr};
 
 }  // namespace LANES

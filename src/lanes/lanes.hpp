@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "../product.h"
+
 namespace matkern {
 
 using LaneFunction = uint64_t (*)(void **x, const ptrdiff_t *n, const int *option, void *work);
@@ -41,6 +43,7 @@ struct LaneVariant {
     void (*pack)(const LaneOperand *operand, int width, int blocks, char *first, char *const *each);
     // The way back, of `count` matrices. Returns those with a number that is not finite (of integers none).
     uint64_t (*unpack)(const LaneOperand *operand, int width, int count, char *first, char *const *each);
+    bool (*gemm)(const matkern_product &product);  // of one matrix; false: it is BLAS's. NULL: all of them are
 };
 
 // The variants that this CPU can run, the best one last; nullptr after it. All have the same kernels.
@@ -50,6 +53,7 @@ const LaneVariant *lane_variant();
 void set_lane_variant(const LaneVariant *variant);
 int lane_limit();  // if not 0, in place of each kernel's `most`: to measure those
 void set_lane_limit(int limit);
+int small_product(const matkern_product *product);  // by the variant in use; 0: it is BLAS's
 int lane_kernel(const char *name, int dtype);  // its place among `kernels`, -1 if there is none
 
 }  // namespace matkern

@@ -2,62 +2,9 @@
 #pragma once
 #include "lanes.hpp"
 #include "matrix.hpp"
+#include "shuffle.hpp"
 
 namespace LANES {
-
-// ---- W vectors of W numbers in registers
-
-// Exchanges the upper right with the lower left quarter of each (2 H, 2 H) block.
-template <int H, class V, int... I> inline void exchange(V *r, std::integer_sequence<int, I...>) {
-    constexpr int W = sizeof...(I);
-    for (int i = 0; i < W; ++i)
-        if (!(i & H)) {
-            V a = r[i], b = r[i + H];
-            r[i] = pick<V, (I & H ? W + I - H : I)...>(a, b);
-            r[i + H] = pick<V, (I & H ? W + I : I + H)...>(a, b);
-        }
-}
-
-template <int W, int H = W / 2, class V> inline void transpose(V *r) {
-    exchange<H>(r, std::make_integer_sequence<int, W>{});
-    if constexpr (H > 1) transpose<W, H / 2>(r);
-}
-
-// out[t step][w] = r[w T + t] and back, of T vectors in a row.
-template <int T, class V, int... I> inline void deal(const V *r, V *out, int step, std::integer_sequence<int, I...> lanes) {
-    if constexpr (T == 1) out[0] = r[0];
-    else {
-        V even[T / 2], odd[T / 2];
-        for (int q = 0; q < T / 2; ++q) {
-            even[q] = pick<V, 2 * I...>(r[2 * q], r[2 * q + 1]);
-            odd[q] = pick<V, (2 * I + 1)...>(r[2 * q], r[2 * q + 1]);
-        }
-        deal<T / 2>(even, out, 2 * step, lanes);
-        deal<T / 2>(odd, out + step, 2 * step, lanes);
-    }
-}
-
-template <int T, class V, int... I> inline void gather(const V *in, int step, V *r, std::integer_sequence<int, I...> lanes) {
-    constexpr int W = sizeof...(I);
-    if constexpr (T == 1) r[0] = in[0];
-    else {
-        V even[T / 2], odd[T / 2];
-        gather<T / 2>(in, 2 * step, even, lanes);
-        gather<T / 2>(in + step, 2 * step, odd, lanes);
-        for (int q = 0; q < T / 2; ++q) {
-            r[2 * q] = pick<V, (I % 2 * W + I / 2)...>(even[q], odd[q]);
-            r[2 * q + 1] = pick<V, (I % 2 * W + I / 2 + W / 2)...>(even[q], odd[q]);
-        }
-    }
-}
-
-template <class V> inline V load(const void *p) {
-    V v;
-    __builtin_memcpy(&v, p, sizeof v);
-    return v;
-}
-
-// ---- operands
 
 // Of matrices that lie beside each other those of the next blocks are fetched meanwhile: the CPU does not see W streams,
 // some in one page, coming. Beyond the last one that does nothing.

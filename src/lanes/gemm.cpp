@@ -1,0 +1,202 @@
+// One product of matrices too small for BLAS, which spends too long on packing them: C in tiles of registers, A by entries,
+// B by rows, where they lie. Only B^T is copied. setup.py compiles this file for each instruction set, like lanes.cpp.
+#include "gemm.hpp"
+
+#include <cstdlib>
+
+#include "number.hpp"
+#include "shuffle.hpp"
+
+namespace LANES {
+namespace {
+
+// Bytes of B, which is read again for every tile of rows, up to which that is faster than BLAS (bench/crossovers.py).
+constexpr ptrdiff_t LARGEST = BYTES == 64 ? 1 << 19 : 1 << 17;
+
+// out := A^T for A of shape (m, n), of items that are moved as numbers of type T, in tiles; the last of a row overlaps.
+template <class T> void transpose_matrix(ptrdiff_t m, ptrdiff_t n, const T *a, ptrdiff_t lda, T *out) {
+    constexpr int W = BYTES / sizeof(T);
+    using V = typename vector_of<T, W>::type;
+    if (m < W || n < W) {
+        for (ptrdiff_t i = 0; i < m; ++i)
+            for (ptrdiff_t j = 0; j < n; ++j) out[j * m + i] = a[i * lda + j];
+        return;
+    }
+    for (ptrdiff_t i = 0; i < m; i += W)
+        for (ptrdiff_t j = 0; j < n; j += W) {
+            ptrdiff_t first = i + W <= m ? i : m - W, left = j + W <= n ? j : n - W;
+            V r[W];
+            for (int w = 0; w < W; ++w) r[w] = load<V>(a + (first + w) * lda + left);
+            transpose<W>(r);
+            for (int w = 0; w < W; ++w) __builtin_memcpy(out + (left + w) * m + first, &r[w], sizeof(V));
+        }
+}
+
+// The same of numbers of 16 bytes.
+void transpose_pairs(ptrdiff_t m, ptrdiff_t n, const double *a, ptrdiff_t lda, double *out) {
+    using V = vector_of<double, 2>::type;
+    for (ptrdiff_t i0 = 0; i0 < m; i0 += 4)
+        for (ptrdiff_t j = 0; j < n; ++j)
+            for (ptrdiff_t i = i0; i < i0 + 4 && i < m; ++i) {
+                V number = load<V>(a + 2 * (i * lda + j));
+                __builtin_memcpy(out + 2 * (j * m + i), &number, sizeof number);
+            }
+}
+
+// out := B^T for B of shape (n, k)
+template <class T, int PARTS> void transpose_right(const matkern_product &p, void *out) {
+    if constexpr (sizeof(T) * PARTS == 4) transpose_matrix(p.n, p.k, (const float *)p.b, p.ldb, (float *)out);
+    else if constexpr (sizeof(T) * PARTS == 8) transpose_matrix(p.n, p.k, (const double *)p.b, p.ldb, (double *)out);
+    else transpose_pairs(p.n, p.k, (const double *)p.b, p.ldb, (double *)out);
+}
+
+template <class F, int... I> inline void unroll(F f, std::integer_sequence<int, I...>) {
+    (f(std::integral_constant<int, I>{}), ...);
+}
+template <int K, class F> inline void unroll(F f) { unroll(f, std::make_integer_sequence<int, K>{}); }
+
+// Columns and strides are counted in components, of which a complex number has two. The two sums of a tile of such are the
+// products with the real and with the imaginary parts of A, and make, with the components of the second one swapped,
+//     first (x, y) + second (y', x').
+template <class T, int W, int PARTS> struct Gemm {
+    using V = typename vector_of<T, W>::type;
+    using Int = typename bits_of<T>::type;
+    using Index = typename vector_of<Int, W>::type;
+    ptrdiff_t depth, columns;
+    const T *a;
+    ptrdiff_t row, column;  // strides of op(A)
+    const T *b;
+    ptrdiff_t ldb;
+    T *c;
+    ptrdiff_t ldc;
+    V first, second;        // alpha, with the signs of i and of conjugates
+    T beta;
+    char triangle;
+    bool strict;
+
+    template <int... I> static Index numbers(std::integer_sequence<int, I...>) { return Index{I...}; }
+    template <int... I> static V swapped(V x, std::integer_sequence<int, I...>) { return pick<V, (I ^ 1)...>(x, x); }
+
+    // out := R rows of alpha op(A) op(B), S vectors of them; ADD: + beta out. The tail, the last vector, may overlap the one
+    // before it: what is in both is made twice, alike.
+    template <int R, int S, bool ADD> void sums(const T *left, const T *right, ptrdiff_t tail, T *out, ptrdiff_t ldout) const {
+        V sum[PARTS][R][S];
+        unroll<PARTS>([&](auto part) {
+            unroll<R>([&](auto r) { unroll<S>([&](auto s) { sum[part][r][s] = V{}; }); });
+        });
+        for (ptrdiff_t k = 0; k < depth; ++k, left += column, right += ldb) {
+            V x[S];
+            unroll<S>([&](auto s) { x[s] = load<V>(right + (s < S - 1 ? s * W : tail)); });
+            unroll<PARTS>([&](auto part) {
+                unroll<R>([&](auto r) {
+                    V y = left[r * row + part] - V{};
+                    unroll<S>([&](auto s) { sum[part][r][s] += y * x[s]; });
+                });
+            });
+        }
+        unroll<R>([&](auto r) {
+            V value[S];
+            unroll<S>([&](auto s) {
+                value[s] = first * sum[0][r][s];
+                if constexpr (PARTS == 2) value[s] += second * swapped(sum[1][r][s], std::make_integer_sequence<int, W>{});
+                if constexpr (ADD) value[s] += beta * load<V>(out + r * ldout + (s < S - 1 ? s * W : tail));
+            });
+            unroll<S>([&](auto s) {
+                __builtin_memcpy(out + r * ldout + (s < S - 1 ? s * W : tail), &value[s], sizeof(V));
+            });
+        });
+    }
+
+    // R rows of C from i on, S vectors of them from j on; the last vector of a row ends with it.
+    template <int R, int S> void tile(ptrdiff_t i, ptrdiff_t j) const {
+        ptrdiff_t tail = j + S * W <= columns ? (S - 1) * W : columns - W - j;
+        const T *left = a + i * row, *right = b + j;
+        T *out = c + i * ldc + j;
+        if (triangle == 'L' ? j + S * W > (i + !strict) * PARTS : triangle && j < (i + R - !strict) * PARTS)
+            diagonal<R, S>(i, j, tail);
+        else if (beta == 0) sums<R, S, false>(left, right, tail, out, ldc);
+        else sums<R, S, true>(left, right, tail, out, ldc);
+    }
+
+    // Such a tile of which only a part is in the triangle, if any.
+    template <int R, int S> void diagonal(ptrdiff_t i, ptrdiff_t j, ptrdiff_t tail) const {
+        if (triangle == 'L' ? j >= (i + R - strict) * PARTS : j + S * W <= (i + strict) * PARTS) return;
+        T values[R][S * W];
+        sums<R, S, false>(a + i * row, b + j, tail, values[0], S * W);
+        for (ptrdiff_t r = 0; r < R; ++r) {
+            ptrdiff_t from = triangle == 'U' ? (i + r + strict) * PARTS - j : 0;
+            ptrdiff_t to = triangle == 'L' ? (i + r + !strict) * PARTS - j : columns - j;
+            V made[S], old[S];
+            for (int s = 0; s < S; ++s) {
+                ptrdiff_t place = s < S - 1 ? s * W : tail;
+                Index at = numbers(std::make_integer_sequence<int, W>{}) + Int(place);
+                made[s] = load<V>(values[r] + place);
+                old[s] = load<V>(c + (i + r) * ldc + j + place);
+                if (beta != 0) made[s] += beta * old[s];
+                made[s] = (at >= Int(from)) & (at < Int(to)) ? made[s] : old[s];
+            }
+            for (int s = 0; s < S; ++s)
+                __builtin_memcpy(c + (i + r) * ldc + j + (s < S - 1 ? s * W : tail), &made[s], sizeof(V));
+        }
+    }
+
+    template <int R, int S> void rows(ptrdiff_t i, ptrdiff_t m, ptrdiff_t j) const {
+        for (; i + R <= m; i += R) tile<R, S>(i, j);
+        if constexpr (R > 1) rows<R / 2, S>(i, m, j);
+    }
+
+    void run(ptrdiff_t m) const {
+        // Of AVX-512 there are 32 registers, of the others 16: for a tile, S vectors of B and an entry of A.
+        constexpr bool few = BYTES < 64 && PARTS == 2;
+        constexpr int R = (BYTES == 64 ? 8 : 4) / PARTS;
+        for (ptrdiff_t j = 0; j < columns;) {               // never one vector after others: a tail overlaps its own tile
+            ptrdiff_t vectors = (columns - j + W - 1) / W;
+            if (vectors == 3 || (vectors > 4 && !few)) rows<R, 3>(0, m, j), j += 3 * W;
+            else if (vectors > 1) rows<few ? 3 : R, 2>(0, m, j), j += 2 * W;
+            else rows<R, 1>(0, m, j), j += W;
+        }
+    }
+};
+
+template <class T, int W, int PARTS> bool multiply(const matkern_product &p) {
+    ptrdiff_t columns = p.n * PARTS, room = p.k * columns * ptrdiff_t(sizeof(T));
+    const T *alpha = static_cast<const T *>(p.alpha), *beta = static_cast<const T *>(p.beta);
+    if (columns < W || room > LARGEST || (PARTS == 2 && (alpha[1] != 0 || beta[1] != 0))) return false;
+    const T *b = reinterpret_cast<const T *>(p.b);
+    ptrdiff_t ldb = p.ldb * PARTS, lda = p.lda * PARTS;
+    void *memory = nullptr;
+    if (p.transb != 'N') {
+        if (p.m <= 4) return false;                 // not worth the copy
+        memory = std::malloc(room + BYTES);
+        if (!memory) return false;
+        T *copy = reinterpret_cast<T *>((reinterpret_cast<uintptr_t>(memory) + BYTES) & ~uintptr_t(BYTES - 1));
+        transpose_right<T, PARTS>(p, copy);
+        b = copy;
+        ldb = columns;
+    }
+    bool plain = p.transa == 'N';
+    T sign_a = p.transa == 'C' ? -1 : 1, sign_b = p.transb == 'C' ? -1 : 1;
+    typename vector_of<T, W>::type first{}, second{};
+    for (int i = 0; i < W; ++i) {
+        bool imaginary = PARTS == 2 && i % 2;
+        first[i] = imaginary ? sign_b * *alpha : *alpha;
+        second[i] = imaginary ? sign_a * *alpha : -sign_a * sign_b * *alpha;
+    }
+    Gemm<T, W, PARTS>{p.k, columns, reinterpret_cast<const T *>(p.a), plain ? lda : PARTS, plain ? PARTS : lda, b, ldb,
+                      reinterpret_cast<T *>(p.c), p.ldc * PARTS, first, second, *beta, p.triangle, p.strict != 0}.run(p.m);
+    std::free(memory);
+    return true;
+}
+
+}  // namespace
+
+bool gemm(const matkern_product &p) {
+    switch (p.dtype) {
+        case 's': return multiply<float, BYTES / 4, 1>(p);
+        case 'd': return multiply<double, BYTES / 8, 1>(p);
+        case 'c': return multiply<float, BYTES / 4, 2>(p);
+        default: return multiply<double, BYTES / 8, 2>(p);
+    }
+}
+
+}  // namespace LANES

@@ -1,0 +1,88 @@
+"""Products of one matrix in each variant of the instruction set, of small integers: nothing rounds, so they agree."""
+
+import itertools
+
+import numpy as np
+import pytest
+from matkern.kernels import gufunc
+from samples import DTYPES, adjoint
+
+import matkern as mk
+
+SIZES = (1, 3, 4, 7, 8, 9, 15, 16, 17, 24, 25, 31, 33, 48, 50, 65)  # around registers, and the tiles made of them
+BEYOND = 700  # columns, of which so few rows as these fill more than a variant takes on
+BATCH = 2  # too few for lanes
+
+
+@pytest.fixture(params=gufunc.lane_choices(), autouse=True)
+def variant(request):
+    before = gufunc.lanes()
+    gufunc.set_lanes(request.param)
+    yield request.param
+    gufunc.set_lanes(before)
+
+
+def integers(rng, shape, dtype):
+    x = rng.integers(-4, 5, shape)
+    if np.dtype(dtype).kind == "c":
+        x = x + 1j * rng.integers(-4, 5, shape)
+    return x.astype(dtype)
+
+
+def exact(a, b):
+    """By NumPy's loop over double precision, which holds these numbers and their sums."""
+    wide = [x.astype(np.result_type(x, np.float64)) for x in (a, b)]
+    return np.einsum("...ij,...jk->...ik", *wide).astype(a.dtype)
+
+
+def shapes(rng, count):
+    every = list(itertools.product(SIZES, repeat=3))
+    return [every[i] for i in rng.choice(len(every), count, replace=False)] + [(9, BEYOND, 130), (130, 40, BEYOND)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+class TestProduct:
+    def test_and_with_adjoints(self, rng, dtype):
+        """A B, G B^H and A^H G, into memory whose neighbours stay as they are."""
+        for m, k, n in shapes(rng, 200):
+            a, b, g = (integers(rng, (BATCH, *s), dtype) for s in ((m, k), (k, n), (m, n)))
+            a_bar, b_bar = mk.matmul_vjp(a, b, g)
+            np.testing.assert_array_equal(a_bar, exact(g, adjoint(b)))
+            np.testing.assert_array_equal(b_bar, exact(adjoint(a), g))
+            memory = np.full((BATCH + 2, m, n), np.nan, dtype)
+            mk.matmul(a, b, out=memory[1:-1])
+            np.testing.assert_array_equal(memory[1:-1], exact(a, b))
+            assert np.isnan(memory[[0, -1]]).all()
+
+    @pytest.mark.parametrize("lower", [True, False])
+    @pytest.mark.parametrize("unit_diagonal", [True, False])
+    def test_of_which_a_triangle_is_kept(self, rng, dtype, lower, unit_diagonal):
+        """-X_bar X^H in a triangle, with or without its diagonal, is the cotangent of the identity in a system."""
+        keep = np.tril if lower else np.triu
+        beside = -1 if unit_diagonal else 0
+        for n in (*SIZES, 129, 300):
+            for k in (2, 5, 40):
+                x, x_bar = (integers(rng, (BATCH, n, k), dtype) for _ in "ab")
+                eye = np.eye(n, dtype=dtype)
+                a_bar, _ = mk.solve_triangular_vjp(eye, x, x_bar, lower=lower, unit_diagonal=unit_diagonal)
+                want = keep(-exact(x_bar, adjoint(x)), beside if lower else -beside)
+                np.testing.assert_array_equal(a_bar, want)
+
+    def test_added_to_what_is_there(self, rng, dtype):
+        """B2 - M B1, the second half of a system whose matrix is the identity with M below it."""
+        for half, k in itertools.product((17, 24, 33, 50, 70), (1, 4, 8, 9, 17, 25, 40, 65)):
+            a = np.eye(2 * half, dtype=dtype)
+            a[half:, :half] = m = integers(rng, (half, half), dtype)
+            b = integers(rng, (BATCH, 2 * half, k), dtype)
+            x = mk.solve_triangular(a, b, lower=True)
+            np.testing.assert_array_equal(x[:, :half], b[:, :half])
+            np.testing.assert_array_equal(x[:, half:], b[:, half:] - exact(m, b[:, :half]))
+
+    def test_nan_stays_in_its_row_and_column(self, rng, dtype):
+        for n in (20, 40):
+            a, b = (integers(rng, (n, n), dtype) for _ in "ab")
+            a[3, 5] = np.nan
+            b[7, n - 1] = np.nan
+            touched = np.zeros((n, n), bool)
+            touched[3] = touched[:, n - 1] = True
+            np.testing.assert_array_equal(np.isnan(mk.matmul(a, b)), touched)

@@ -30,14 +30,14 @@ def runs(case, n, dtype):
 
 
 def ratio(run, lanes):
-    def with_lanes(choice):
+    def up_to(limit):
         def call():
-            gufunc.set_lanes(choice, SIZES[-1])
+            gufunc.set_lanes(lanes, limit)
             run()
 
         return call
 
-    times = interleaved([with_lanes("off"), with_lanes(lanes)])
+    times = interleaved([up_to(1), up_to(SIZES[-1])])
     gufunc.set_lanes(lanes)
     return median_ratio(times)
 

@@ -109,8 +109,9 @@ def show_config(mode="stdout"):
     dict or None
         For ``mode="dicts"``: ``matkern``, ``numpy``, ``scipy`` and ``python`` (versions), ``blas`` (name and
         options of the library that SciPy brings), ``blas core`` (the CPU type that it detected), ``blas
-        threads``, ``blas integers`` (bits), ``threads`` (of matkern), ``lanes`` (the instruction set that small
-        matrices use, each in a lane of a register; see Notes). What the library does not tell is None.
+        threads``, ``blas integers`` (bits), ``threads`` (of matkern), ``lanes``
+        (the instruction set of small matrices, each in a lane of a register, and of small products; see Notes). What
+        the library does not tell is None.
 
     Raises
     ------

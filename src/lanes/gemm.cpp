@@ -10,7 +10,7 @@
 namespace LANES {
 namespace {
 
-// Bytes of B, which is read again for every tile of rows, up to which that is faster than BLAS (bench/crossovers.py).
+// Bytes of B, which is read again for every tile of rows, up to which that is faster than BLAS (bench/products.py).
 constexpr ptrdiff_t LARGEST = BYTES == 64 ? 1 << 19 : 1 << 17;
 
 // out := A^T for A of shape (m, n), of items that are moved as numbers of type T, in tiles; the last of a row overlaps.

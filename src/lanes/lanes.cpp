@@ -57,73 +57,80 @@ ptrdiff_t thin_svd(const ptrdiff_t *n) {
 ptrdiff_t solution(const ptrdiff_t *n) { return n[0] * n[1]; }
 ptrdiff_t three_solutions(const ptrdiff_t *n) { return 3 * n[0] * n[1]; }
 
-// A kernel's name is its lane function's, or that of another. The largest n of real and of complex matrices are from
-// bench/crossovers.py.
-#define KERNEL_BY(name, function, real, complex, workspace)                                          \
-    {#name, 0, function<S>, real, workspace}, {#name, 1, function<D>, real, workspace},              \
-    {#name, 2, function<C>, complex, workspace}, {#name, 3, function<Z>, complex, workspace}
-#define KERNEL(name, real, complex, workspace) KERNEL_BY(name, name, real, complex, workspace)
+constexpr bool HAS_GEMM = BYTES > 16;  // it was not measured on others
+constexpr int with_gemm(int most) { return HAS_GEMM ? most : 24; }
+
+// A kernel's name is its lane function's, or that of another (BY). The largest n are from bench/crossovers.py: 32, or one
+// for each dtype; where gemm.cpp does most of the work of one matrix, those hold for variants that use it.
+#define EACH(name, function, s, d, c, z, workspace)                                                  \
+    {#name, 0, function<S>, s, workspace}, {#name, 1, function<D>, d, workspace},                    \
+    {#name, 2, function<C>, c, workspace}, {#name, 3, function<Z>, z, workspace}
+#define KERNEL_BY(name, function, workspace) EACH(name, function, 32, 32, 32, 32, workspace)
+#define KERNEL_UP_TO(name, s, d, c, z, workspace) EACH(name, name, s, d, c, z, workspace)
+#define KERNEL_OF_GEMM(name, s, d, c, z, workspace) \
+    KERNEL_UP_TO(name, with_gemm(s), with_gemm(d), with_gemm(c), with_gemm(z), workspace)
+#define KERNEL(name, workspace) KERNEL_BY(name, name, workspace)
 
 const matkern::LaneKernel kernels[] = {
-    KERNEL(cholesky, 32, 32, nullptr),
-    KERNEL(cholesky_vjp, 32, 32, nullptr),
-    KERNEL(cholesky_jvp, 32, 32, nullptr),
-    KERNEL(cholesky_solve, 32, 32, nullptr),
-    KERNEL(cholesky_solve_vjp, 32, 32, three_solutions),
-    KERNEL(cholesky_solve_jvp, 32, 32, solution),
-    KERNEL(det, 32, 32, factored),
-    KERNEL(det_vjp, 32, 32, nullptr),
-    KERNEL(det_jvp, 32, 32, matrix),
-    KERNEL(eig_vjp, 32, 32, two_matrices),
-    KERNEL(eig_jvp, 32, 32, two_matrices),
-    KERNEL(eigh, 32, 32, tridiagonal),
-    KERNEL(eigh_vjp, 24, 32, two_matrices),
-    KERNEL(eigh_jvp, 24, 32, two_matrices),
-    KERNEL(expm, 32, 32, exponential_by_powers),
-    KERNEL(expm_vjp, 24, 32, eight_matrices),
-    KERNEL(expm_jvp, 24, 32, eight_matrices),
-    KERNEL(expm_hermitian, 32, 32, exponential_by_values),
-    KERNEL(expm_hermitian_vjp, 32, 32, factored),
-    KERNEL_BY(expm_hermitian_jvp, expm_hermitian_vjp, 32, 32, factored),
-    KERNEL(inv, 32, 32, factored),
-    KERNEL(inv_vjp, 20, 32, matrix),
-    KERNEL(inv_jvp, 6, 24, matrix),
-    KERNEL(lstsq_vjp, 32, 32, least_squares),
-    KERNEL(lstsq_jvp, 32, 32, least_squares),
-    KERNEL(lu_factor, 32, 32, nullptr),
-    KERNEL(lu_factor_vjp, 32, 32, nullptr),
-    KERNEL(lu_factor_jvp, 32, 32, nullptr),
-    KERNEL(slogdet, 32, 32, factored),
-    KERNEL(slogdet_vjp, 32, 32, nullptr),
-    KERNEL(slogdet_jvp, 32, 32, matrix),
-    KERNEL(matmul, 6, 32, nullptr),
-    KERNEL(matmul_vjp, 12, 24, nullptr),
-    KERNEL(matmul_jvp, 6, 32, nullptr),
-    KERNEL(norm, 32, 32, norm_by_svd),
-    KERNEL(norm_vjp, 4, 4, nullptr),
-    KERNEL(norm_jvp, 32, 32, nullptr),
-    KERNEL(pinv, 32, 32, pinv_by_svd),
-    KERNEL(pinv_vjp, 32, 32, three_smaller),
-    KERNEL(pinv_jvp, 32, 32, three_smaller),
-    KERNEL(qr, 32, 32, reflected),
-    KERNEL(qr_vjp, 32, 32, thin_qr),
-    KERNEL(qr_jvp, 32, 32, thin_qr),
-    KERNEL(solve, 32, 32, factored),
-    KERNEL(solve_vjp, 32, 32, solution),
-    KERNEL(solve_jvp, 32, 32, nullptr),
-    KERNEL(svd, 32, 32, bidiagonal),
-    KERNEL(svd_vjp, 32, 32, thin_svd),
-    KERNEL(svd_jvp, 24, 32, thin_svd),
-    KERNEL_BY(svdvals, svd, 32, 32, bidiagonal),
-    KERNEL(solve_triangular, 32, 32, nullptr),
-    KERNEL(solve_triangular_vjp, 32, 32, solution),
-    KERNEL(solve_triangular_jvp, 32, 32, nullptr),
+    KERNEL(cholesky, nullptr),
+    KERNEL(cholesky_vjp, nullptr),
+    KERNEL(cholesky_jvp, nullptr),
+    KERNEL(cholesky_solve, nullptr),
+    KERNEL(cholesky_solve_vjp, three_solutions),
+    KERNEL(cholesky_solve_jvp, solution),
+    KERNEL(det, factored),
+    KERNEL(det_vjp, nullptr),
+    KERNEL(det_jvp, matrix),
+    KERNEL(eig_vjp, two_matrices),
+    KERNEL(eig_jvp, two_matrices),
+    KERNEL(eigh, tridiagonal),
+    KERNEL_OF_GEMM(eigh_vjp, 32, 20, 32, 32, two_matrices),
+    KERNEL_OF_GEMM(eigh_jvp, 32, 12, 32, 32, two_matrices),
+    KERNEL(expm, exponential_by_powers),
+    KERNEL_OF_GEMM(expm_vjp, 32, 24, 16, 16, eight_matrices),
+    KERNEL_OF_GEMM(expm_jvp, 32, 24, 16, 16, eight_matrices),
+    KERNEL(expm_hermitian, exponential_by_values),
+    KERNEL(expm_hermitian_vjp, factored),
+    KERNEL_BY(expm_hermitian_jvp, expm_hermitian_vjp, factored),
+    KERNEL(inv, factored),
+    KERNEL_OF_GEMM(inv_vjp, 15, 12, 8, 8, matrix),
+    KERNEL_OF_GEMM(inv_jvp, 12, 7, 7, 5, matrix),
+    KERNEL(lstsq_vjp, least_squares),
+    KERNEL(lstsq_jvp, least_squares),
+    KERNEL(lu_factor, nullptr),
+    KERNEL(lu_factor_vjp, nullptr),
+    KERNEL(lu_factor_jvp, nullptr),
+    KERNEL(slogdet, factored),
+    KERNEL(slogdet_vjp, nullptr),
+    KERNEL(slogdet_jvp, matrix),
+    KERNEL_OF_GEMM(matmul, 12, 7, 7, 4, nullptr),
+    KERNEL_OF_GEMM(matmul_vjp, 15, 7, 7, 7, nullptr),
+    KERNEL_OF_GEMM(matmul_jvp, 15, 7, 7, 4, nullptr),
+    KERNEL(norm, norm_by_svd),
+    KERNEL_UP_TO(norm_vjp, 6, 4, 32, 8, nullptr),
+    KERNEL_UP_TO(norm_jvp, 32, 6, 32, 8, nullptr),
+    KERNEL(pinv, pinv_by_svd),
+    KERNEL_OF_GEMM(pinv_vjp, 24, 12, 12, 8, three_smaller),
+    KERNEL_OF_GEMM(pinv_jvp, 24, 8, 12, 7, three_smaller),
+    KERNEL(qr, reflected),
+    KERNEL(qr_vjp, thin_qr),
+    KERNEL(qr_jvp, thin_qr),
+    KERNEL(solve, factored),
+    KERNEL(solve_vjp, solution),
+    KERNEL(solve_jvp, nullptr),
+    KERNEL(svd, bidiagonal),
+    KERNEL_OF_GEMM(svd_vjp, 24, 12, 32, 32, thin_svd),
+    KERNEL_OF_GEMM(svd_jvp, 32, 16, 32, 32, thin_svd),
+    KERNEL_BY(svdvals, svd, bidiagonal),
+    KERNEL(solve_triangular, nullptr),
+    KERNEL(solve_triangular_vjp, solution),
+    KERNEL(solve_triangular_jvp, nullptr),
 };
 
 }  // namespace
 
 extern const matkern::LaneVariant variant;
 const matkern::LaneVariant variant = {NAME,        BYTES,         kernels, sizeof(kernels) / sizeof(kernels[0]),
-                                      pack<BYTES>, unpack<BYTES>, BYTES > 16 ? gemm : nullptr};
+                                      pack<BYTES>, unpack<BYTES>, HAS_GEMM ? gemm : nullptr};
 
 }  // namespace LANES

@@ -19,8 +19,8 @@ SOURCES = {
     "xla": ["src/xla_handler.cpp"],
 }  # C++ beside a .pyx
 XLA_HEADERS = Path(find_spec("jaxlib").origin).parent / "include"
-HEADERS = [*Path("src").glob("*.pxd"), Path("src/product.h")]
-LANE_SOURCES = ["src/lanes/lanes.cpp", "src/lanes/gemm.cpp"]
+HEADERS = [*Path("src").glob("*.pxd"), Path("src/level3.h")]
+LANE_SOURCES = ["src/lanes/lanes.cpp", "src/lanes/gemm.cpp", "src/lanes/trsm.cpp"]
 LANES = {"baseline": (16, [])}  # instruction sets: bytes of a register, how to ask the compiler for it
 if platform.machine() == "x86_64":
     LANES["avx2"] = (32, ["-mavx2", "-mfma"])
@@ -57,7 +57,7 @@ class ParallelBuildExt(build_ext):
         width, flags = LANES[name]
         folder = Path(self.build_temp, name).as_posix()
         made = self.compiler.object_filenames(LANE_SOURCES, output_dir=folder)
-        parts = ["setup.py", "src/product.h", *map(str, Path("src/lanes").iterdir())]
+        parts = ["setup.py", "src/level3.h", *map(str, Path("src/lanes").iterdir())]
         if self.force or any(newer_group(parts, one) for one in made):
             self.compiler.compile(
                 LANE_SOURCES,

@@ -9,7 +9,6 @@ that the batch layer (gufunc.pyx) has checked against INT_MAX, and become int he
 
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from scipy.linalg.cython_blas cimport (
@@ -134,10 +133,10 @@ cdef enum:
     SHARED_ABOVE = 8000000
     MOST_PIECES = 32
 
-cdef extern from "product.h":
+cdef extern from "level3.h":
     ctypedef struct Product "matkern_product":
         char dtype, hermitian, triangle
-        bint strict
+        bint strict, small
         char transa, transb
         int64_t m, n, k, lda, ldb, ldc
         char *a
@@ -146,18 +145,27 @@ cdef extern from "product.h":
         void *alpha
         void *beta
         int64_t pieces
+    ctypedef struct System "matkern_system":
+        char dtype, side, uplo, trans, diag
+        int64_t m, n, lda, ldb
+        void *alpha
+        char *a
+        char *b
+        int64_t pieces
+    ctypedef void (*Body)(void *context, int64_t first, int64_t last) noexcept nogil
+    ctypedef struct Level3 "const matkern_level3":
+        void (*share)(int64_t pieces, Body body, void *context) noexcept nogil
+        bint (*fits)(const Product *product) noexcept nogil
+        bint (*multiply)(const Product *product) noexcept nogil
+        bint (*solve)(const System *system) noexcept nogil
 
 cdef extern from *:
     """
-    static const matkern_products *matkern_lent = 0;        /* of this module */
-    static inline void use_products(size_t address) { matkern_lent = (const matkern_products *) address; }
+    static const matkern_level3 *matkern_lent = 0;          /* of this module */
+    static inline void use_level3(size_t address) { matkern_lent = (const matkern_level3 *) address; }
     """
-    ctypedef void (*Body)(void *context, int64_t first, int64_t last) noexcept nogil
-    ctypedef struct Products "const matkern_products":
-        void (*share)(int64_t pieces, Body body, void *context) noexcept nogil
-        bint (*small)(const Product *product) noexcept nogil
-    Products *matkern_lent
-    void use_products(size_t address)       # matkern.kernels.gufunc.products; without it all are done by BLAS alone
+    Level3 *matkern_lent
+    void use_level3(size_t address)         # matkern.kernels.gufunc.level3; without it everything is BLAS's
 
 cdef inline char letter(scalar *unused) noexcept nogil:
     """BLAS's letter of the dtype."""
@@ -170,18 +178,18 @@ cdef inline int64_t pieces_of(double work) noexcept nogil:
 
 cdef inline void multiply(Product *p) noexcept nogil:
     cdef int m = <int> p.m, n = <int> p.n, k = <int> p.k, lda = ld_(p.lda), ldb = ld_(p.ldb), ldc = ld_(p.ldc)
-    cdef char *triangle = &p.hermitian
+    cdef char *uplo = &p.hermitian
     cdef char *side = b'R'
     if p.hermitian:
         if p.dtype == c's':
-            ssymm(side, triangle, &n, &m, <s*> p.alpha, <s*> p.a, &lda, <s*> p.b, &ldb, <s*> p.beta, <s*> p.c, &ldc)
+            ssymm(side, uplo, &n, &m, <s*> p.alpha, <s*> p.a, &lda, <s*> p.b, &ldb, <s*> p.beta, <s*> p.c, &ldc)
         elif p.dtype == c'd':
-            dsymm(side, triangle, &n, &m, <d*> p.alpha, <d*> p.a, &lda, <d*> p.b, &ldb, <d*> p.beta, <d*> p.c, &ldc)
+            dsymm(side, uplo, &n, &m, <d*> p.alpha, <d*> p.a, &lda, <d*> p.b, &ldb, <d*> p.beta, <d*> p.c, &ldc)
         elif p.dtype == c'c':
-            chemm(side, triangle, &n, &m, <c*> p.alpha, <c*> p.a, &lda, <c*> p.b, &ldb, <c*> p.beta, <c*> p.c, &ldc)
+            chemm(side, uplo, &n, &m, <c*> p.alpha, <c*> p.a, &lda, <c*> p.b, &ldb, <c*> p.beta, <c*> p.c, &ldc)
         else:
-            zhemm(side, triangle, &n, &m, <z*> p.alpha, <z*> p.a, &lda, <z*> p.b, &ldb, <z*> p.beta, <z*> p.c, &ldc)
-    elif matkern_lent is not NULL and matkern_lent.small(p):
+            zhemm(side, uplo, &n, &m, <z*> p.alpha, <z*> p.a, &lda, <z*> p.b, &ldb, <z*> p.beta, <z*> p.c, &ldc)
+    elif p.small and matkern_lent.multiply(p):
         pass
     elif p.dtype == c's':
         sgemm(&p.transb, &p.transa, &n, &m, &k, <s*> p.alpha, <s*> p.b, &ldb, <s*> p.a, &lda, <s*> p.beta,
@@ -215,10 +223,15 @@ cdef inline void multiply_pieces(void *context, int64_t first, int64_t last) noe
         multiply(&piece)
 
 
+cdef inline bint fits(Product *p) noexcept nogil:
+    return matkern_lent is not NULL and not p.hermitian and matkern_lent.fits(p)
+
+
 cdef inline void multiply_shared(Product *p) noexcept nogil:
     cdef double work = <double> p.m * p.n * p.k
     if p.m == 0 or p.n == 0:
         return
+    p.small = fits(p)
     if work < SHARED_ABOVE or matkern_lent is NULL:
         multiply(p)
     else:
@@ -230,7 +243,7 @@ cdef inline Product product(char hermitian, char transa, char transb, Py_ssize_t
                             scalar *alpha, scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb,
                             scalar *beta, scalar *c_, Py_ssize_t ldc) noexcept nogil:
     cdef Product p
-    p.dtype, p.hermitian, p.triangle, p.strict = letter(a), hermitian, 0, False
+    p.dtype, p.hermitian, p.triangle, p.strict, p.small = letter(a), hermitian, 0, False, False
     p.transa, p.transb = transa, transb
     p.m, p.n, p.k, p.lda, p.ldb, p.ldc = m, n, k, lda, ldb, ldc
     p.a, p.b, p.c, p.alpha, p.beta = <char*> a, <char*> b, <char*> c_, alpha, beta
@@ -328,88 +341,30 @@ cdef inline void trmm_strict(char uplo, char trans, Py_ssize_t m, Py_ssize_t n, 
         b[i if down else (m - 1) * ldb + i] = 0
 
 
-# A triangular system of at most this size is solved at once. BLAS's trsm is several times slower than its gemm
-# there, so where a product with the inverse will do, that is formed, in pieces of at most LEAF_PIECE columns.
+# A triangular system of more rows than this is solved by halves.
 cdef enum:
     LEAF = 32
-    LEAF_PIECE = 64
-    LEAF_WORTH = 12         # fewer right-hand sides are not worth an inverse
 
 
-cdef inline void invert_small_triangle(char uplo, char diag, Py_ssize_t n, scalar *a, Py_ssize_t lda, scalar *out,
-                                       Py_ssize_t ldout) noexcept nogil:
-    """out := A^-1, row by row: row i is (e_i - the rest of row i of A times the rows of A^-1 that it meets) / a_ii."""
-    cdef Py_ssize_t i, j, k, step
-    cdef scalar aik, scale
-    for i in range(n):
-        for j in range(n):
-            out[i * ldout + j] = 0
-    for step in range(n):
-        i = step if uplo == c'L' else n - 1 - step
-        out[i * ldout + i] = 1
-        for k in range(0 if uplo == c'L' else i + 1, i if uplo == c'L' else n):
-            aik = a[i * lda + k]
-            for j in range(0 if uplo == c'L' else k, k + 1 if uplo == c'L' else n):
-                out[i * ldout + j] = out[i * ldout + j] - aik * out[k * ldout + j]
-        if diag == c'N':
-            scale = 1 / a[i * lda + i]
-            for j in range(0 if uplo == c'L' else i, i + 1 if uplo == c'L' else n):
-                out[i * ldout + j] = out[i * ldout + j] * scale
-
-
-cdef inline void invert_triangle(char uplo, char diag, Py_ssize_t n, scalar *a, Py_ssize_t lda,
-                                 scalar *out) noexcept nogil:
-    """out := A^-1 for at most LEAF rows, by halves: beside them -A22^-1 A21 A11^-1 in a lower one, or its like."""
-    cdef scalar product[LEAF * LEAF]
-    cdef Py_ssize_t i, j, half = n // 2, rest = n - n // 2
-    cdef scalar *second = out + half * n + half
-    if n <= LEAF // 2:
-        invert_small_triangle(uplo, diag, n, a, lda, out, n)
+cdef inline void trsm_leaf(System *p) noexcept nogil:
+    cdef int m = <int> p.m, n = <int> p.n, lda = ld_(p.lda), ldb = ld_(p.ldb)
+    cdef char side = c'R' if p.side == c'L' else c'L', tri = other(p.uplo)
+    if matkern_lent is not NULL and matkern_lent.solve(p):
         return
-    invert_small_triangle(uplo, diag, half, a, lda, out, n)
-    invert_small_triangle(uplo, diag, rest, a + half * lda + half, lda, second, n)
-    if uplo == c'L':
-        gemm(c'N', c'N', rest, half, half, -1, a + half * lda, lda, out, n, 0, product, half)
-        gemm(c'N', c'N', rest, half, rest, 1, second, n, product, half, 0, out + half * n, n)
+    if p.dtype == c's':
+        strsm(&side, &tri, &p.trans, &p.diag, &n, &m, <s*> p.alpha, <s*> p.a, &lda, <s*> p.b, &ldb)
+    elif p.dtype == c'd':
+        dtrsm(&side, &tri, &p.trans, &p.diag, &n, &m, <d*> p.alpha, <d*> p.a, &lda, <d*> p.b, &ldb)
+    elif p.dtype == c'c':
+        ctrsm(&side, &tri, &p.trans, &p.diag, &n, &m, <c*> p.alpha, <c*> p.a, &lda, <c*> p.b, &ldb)
     else:
-        gemm(c'N', c'N', half, rest, rest, -1, a + half, lda, second, n, 0, product, rest)
-        gemm(c'N', c'N', half, rest, half, 1, out, n, product, rest, 0, out + half, n)
-    for i in range(half):
-        for j in range(rest):
-            if uplo == c'L':
-                out[i * n + half + j] = 0
-            else:
-                out[(half + j) * n + i] = 0
-
-
-cdef inline void trsm_leaf(char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n, scalar alpha,
-                           scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb) noexcept nogil:
-    """B := alpha op(A)^-1 B (side L) or alpha B op(A)^-1 (side R) by A's inverse, A of at most LEAF rows."""
-    cdef scalar inverse[LEAF * LEAF]
-    cdef scalar piece[LEAF * LEAF_PIECE]
-    cdef Py_ssize_t i, j, first, size = m if side == c'L' else n, others = n if side == c'L' else m, count
-    invert_triangle(uplo, diag, size, a, lda, inverse)
-    first = 0
-    while first < others:
-        count = min(<Py_ssize_t> LEAF_PIECE, others - first)
-        if side == c'L':
-            for i in range(size):
-                for j in range(count):
-                    piece[i * count + j] = b[i * ldb + first + j]
-            gemm(trans, c'N', size, count, size, alpha, inverse, size, piece, count, 0, b + first, ldb)
-        else:
-            for i in range(count):
-                for j in range(size):
-                    piece[i * size + j] = b[(first + i) * ldb + j]
-            gemm(c'N', trans, count, size, size, alpha, piece, size, inverse, size, 0, b + first * ldb, ldb)
-        first += count
+        ztrsm(&side, &tri, &p.trans, &p.diag, &n, &m, <z*> p.alpha, <z*> p.a, &lda, <z*> p.b, &ldb)
 
 
 cdef inline void trsm_halves(char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n, scalar alpha,
-                             scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb, bint substitute) noexcept nogil:
+                             scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb) noexcept nogil:
     """`trsm` by halves of A, first the one that the other's unknowns do not enter."""
-    cdef int m_ = <int> m, n_ = <int> n, lda_ = ld_(lda), ldb_ = ld_(ldb)
-    cdef char side_ = c'R' if side == c'L' else c'L', tri = other(uplo)
+    cdef System p
     cdef Py_ssize_t size = m if side == c'L' else n, half = size // 2
     cdef scalar *first = b
     cdef scalar *second = b + half * ldb if side == c'L' else b + half
@@ -420,44 +375,27 @@ cdef inline void trsm_halves(char side, char uplo, char trans, char diag, Py_ssi
         return
     if side == c'L' and n == 1 and ldb == 1 and (trans != c'C' or scalar is s or scalar is d) and alpha == 1:
         trsv(uplo, trans, diag, m, a, lda, b)
-    elif size > LEAF:
-        if side == c'L' and forward:
-            trsm_halves(side, uplo, trans, diag, half, n, alpha, a, lda, first, ldb, substitute)
-            gemm(trans, c'N', m - half, n, half, -1, beside, lda, first, ldb, alpha, second, ldb)
-            trsm_halves(side, uplo, trans, diag, m - half, n, 1, a2, lda, second, ldb, substitute)
-        elif side == c'L':
-            trsm_halves(side, uplo, trans, diag, m - half, n, alpha, a2, lda, second, ldb, substitute)
-            gemm(trans, c'N', half, n, m - half, -1, beside, lda, second, ldb, alpha, first, ldb)
-            trsm_halves(side, uplo, trans, diag, half, n, 1, a, lda, first, ldb, substitute)
-        elif forward:
-            trsm_halves(side, uplo, trans, diag, m, n - half, alpha, a2, lda, second, ldb, substitute)
-            gemm(c'N', trans, m, half, n - half, -1, second, ldb, beside, lda, alpha, first, ldb)
-            trsm_halves(side, uplo, trans, diag, m, half, 1, a, lda, first, ldb, substitute)
-        else:
-            trsm_halves(side, uplo, trans, diag, m, half, alpha, a, lda, first, ldb, substitute)
-            gemm(c'N', trans, m, n - half, half, -1, first, ldb, beside, lda, alpha, second, ldb)
-            trsm_halves(side, uplo, trans, diag, m, n - half, 1, a2, lda, second, ldb, substitute)
-    elif not substitute and (n if side == c'L' else m) >= LEAF_WORTH:
-        trsm_leaf(side, uplo, trans, diag, m, n, alpha, a, lda, b, ldb)
-    elif scalar is s:
-        strsm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)
-    elif scalar is d:
-        dtrsm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)
-    elif scalar is c:
-        ctrsm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)
+    elif size <= LEAF:
+        p.dtype, p.side, p.uplo, p.trans, p.diag = letter(a), side, uplo, trans, diag
+        p.m, p.n, p.lda, p.ldb = m, n, lda, ldb
+        p.alpha, p.a, p.b = &alpha, <char*> a, <char*> b
+        trsm_leaf(&p)
+    elif side == c'L' and forward:
+        trsm_halves(side, uplo, trans, diag, half, n, alpha, a, lda, first, ldb)
+        gemm(trans, c'N', m - half, n, half, -1, beside, lda, first, ldb, alpha, second, ldb)
+        trsm_halves(side, uplo, trans, diag, m - half, n, 1, a2, lda, second, ldb)
+    elif side == c'L':
+        trsm_halves(side, uplo, trans, diag, m - half, n, alpha, a2, lda, second, ldb)
+        gemm(trans, c'N', half, n, m - half, -1, beside, lda, second, ldb, alpha, first, ldb)
+        trsm_halves(side, uplo, trans, diag, half, n, 1, a, lda, first, ldb)
+    elif forward:
+        trsm_halves(side, uplo, trans, diag, m, n - half, alpha, a2, lda, second, ldb)
+        gemm(c'N', trans, m, half, n - half, -1, second, ldb, beside, lda, alpha, first, ldb)
+        trsm_halves(side, uplo, trans, diag, m, half, 1, a, lda, first, ldb)
     else:
-        ztrsm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)
-
-
-cdef struct System:         # of one dtype: B := alpha op(A)^-1 B or alpha B op(A)^-1
-    char dtype              # BLAS's letter
-    char side, uplo, trans, diag
-    Py_ssize_t m, n, lda, ldb
-    void *alpha
-    void *a
-    char *b
-    bint substitute
-    int64_t pieces
+        trsm_halves(side, uplo, trans, diag, m, half, alpha, a, lda, first, ldb)
+        gemm(c'N', trans, m, n - half, half, -1, first, ldb, beside, lda, alpha, second, ldb)
+        trsm_halves(side, uplo, trans, diag, m, n - half, 1, a2, lda, second, ldb)
 
 
 cdef inline void solve_pieces(void *context, int64_t first, int64_t last) noexcept nogil:
@@ -469,35 +407,26 @@ cdef inline void solve_pieces(void *context, int64_t first, int64_t last) noexce
     cdef Py_ssize_t m = p.m if p.side == c'L' else count, n = count if p.side == c'L' else p.n
     cdef char *b = p.b + size * begin * (1 if p.side == c'L' else p.ldb)
     if p.dtype == c's':
-        trsm_halves(p.side, p.uplo, p.trans, p.diag, m, n, (<s*> p.alpha)[0], <s*> p.a, p.lda, <s*> b, p.ldb,
-                    p.substitute)
+        trsm_halves(p.side, p.uplo, p.trans, p.diag, m, n, (<s*> p.alpha)[0], <s*> p.a, p.lda, <s*> b, p.ldb)
     elif p.dtype == c'd':
-        trsm_halves(p.side, p.uplo, p.trans, p.diag, m, n, (<d*> p.alpha)[0], <d*> p.a, p.lda, <d*> b, p.ldb,
-                    p.substitute)
+        trsm_halves(p.side, p.uplo, p.trans, p.diag, m, n, (<d*> p.alpha)[0], <d*> p.a, p.lda, <d*> b, p.ldb)
     elif p.dtype == c'c':
-        trsm_halves(p.side, p.uplo, p.trans, p.diag, m, n, (<c*> p.alpha)[0], <c*> p.a, p.lda, <c*> b, p.ldb,
-                    p.substitute)
+        trsm_halves(p.side, p.uplo, p.trans, p.diag, m, n, (<c*> p.alpha)[0], <c*> p.a, p.lda, <c*> b, p.ldb)
     else:
-        trsm_halves(p.side, p.uplo, p.trans, p.diag, m, n, (<z*> p.alpha)[0], <z*> p.a, p.lda, <z*> b, p.ldb,
-                    p.substitute)
+        trsm_halves(p.side, p.uplo, p.trans, p.diag, m, n, (<z*> p.alpha)[0], <z*> p.a, p.lda, <z*> b, p.ldb)
 
 
 cdef inline void trsm(char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n, scalar alpha,
-                      scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb, bint substitute=False) noexcept nogil:
-    """B := alpha op(A)^-1 B (side L) or alpha B op(A)^-1 (side R); A is triangular, B is (m, n).
-
-    `substitute` keeps to substitution in the smallest systems, which is backward stable, for solutions that a user
-    asked for; their derivatives are as conditioned as A is, whichever way.
-    """
+                      scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb) noexcept nogil:
+    """B := alpha op(A)^-1 B (side L) or alpha B op(A)^-1 (side R); A is triangular, B is (m, n)."""
     cdef System p
     cdef double work = <double> m * n * (m if side == c'L' else n)
     if work < SHARED_ABOVE or matkern_lent is NULL:
-        trsm_halves(side, uplo, trans, diag, m, n, alpha, a, lda, b, ldb, substitute)
+        trsm_halves(side, uplo, trans, diag, m, n, alpha, a, lda, b, ldb)
         return
-    p.dtype = letter(a)
-    p.side, p.uplo, p.trans, p.diag = side, uplo, trans, diag
+    p.dtype, p.side, p.uplo, p.trans, p.diag = letter(a), side, uplo, trans, diag
     p.m, p.n, p.lda, p.ldb = m, n, lda, ldb
-    p.alpha, p.a, p.b, p.substitute = &alpha, a, <char*> b, substitute
+    p.alpha, p.a, p.b = &alpha, <char*> a, <char*> b
     p.pieces = min(pieces_of(work), n if side == c'L' else m)
     matkern_lent.share(p.pieces, solve_pieces, &p)
 
@@ -531,7 +460,9 @@ cdef inline void gemmt_halves(Product *p, scalar *a, scalar *b, scalar *c_, Py_s
     cdef Product own = p[0]
     own.m, own.n = n, n
     own.a, own.b, own.c = <char*> a, <char*> b, <char*> c_
-    if matkern_lent is not NULL and matkern_lent.small(&own):
+    if not p.small:
+        own.small = fits(&own)
+    if own.small and matkern_lent.multiply(&own):
         return
     if n <= GEMMT_BASE:
         gemmt_leaf(&own, a, b, c_)
@@ -576,13 +507,14 @@ cdef inline void gemmt(char uplo, bint strict, char transa, char transb, Py_ssiz
                        scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb, scalar beta,
                        scalar *c_, Py_ssize_t ldc) noexcept nogil:
     """C := alpha op(A) op(B) + beta C in one triangle, without the diagonal if strict; C is (n, n), op(A) is (n, k),
-    beta 0 (C is not read) or 1.
+    beta 0 (what is in C does not count) or 1. Nobody else may write the other triangle meanwhile.
 
     The standard has no such routine.
     """
     cdef Product p = product(0, transa, transb, n, n, k, &alpha, a, lda, b, ldb, &beta, c_, ldc)
     cdef double work = <double> n * n * k / 2
     p.triangle, p.strict = uplo, strict
+    p.small = fits(&p)
     if work < SHARED_ABOVE or matkern_lent is NULL:
         gemmt_halves(&p, a, b, c_, n)
     else:

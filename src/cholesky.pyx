@@ -25,15 +25,15 @@ cholesky_solve, X = A^-1 B for A = F1 F2 with F1 = L, F2 = L^H or F1 = U^H, F2 =
 
 from numpy.linalg import LinAlgError
 
-from blas cimport c, conj, d, gemmt, hemm, her2k, real, s, scalar, transpose, trmm, trsm, use_products, z
+from blas cimport c, conj, d, gemmt, hemm, her2k, real, s, scalar, transpose, trmm, trsm, use_level3, z
 from dense cimport (
     copy, copy_triangle, fill, finish_hermitian, has_nan, hermitian_lower, subtract, zero_on_diagonal)
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport potrf
 
-from matkern.kernels.gufunc import Kernel, products
+from matkern.kernels.gufunc import Kernel, level3
 
-use_products(products)
+use_level3(level3)
 
 cdef enum:
     BASE = 24               # below it, plain loops
@@ -170,8 +170,8 @@ cdef int solve_forward(scalar **x, const Py_ssize_t *n, const int *option, scala
     if code:
         return code
     copy(n[0] * n[1], x[1], x[2])
-    trsm(c'L', uplo, first, c'N', n[0], n[1], 1, l, n[0], <scalar*> x[2], n[1], True)
-    trsm(c'L', uplo, second, c'N', n[0], n[1], 1, l, n[0], <scalar*> x[2], n[1], True)
+    trsm(c'L', uplo, first, c'N', n[0], n[1], 1, l, n[0], <scalar*> x[2], n[1])
+    trsm(c'L', uplo, second, c'N', n[0], n[1], 1, l, n[0], <scalar*> x[2], n[1])
     return 0
 
 

@@ -26,15 +26,15 @@ for singular.
 from libc.math cimport fabs, frexp, isnan, ldexp, log
 from numpy.linalg import LinAlgError
 
-from blas cimport asum, c, conj, d, gemm, get_real, imag, real, s, scalar, set_real, trmm, trsv, use_products, z
+from blas cimport asum, c, conj, d, gemm, get_real, imag, real, s, scalar, set_real, trmm, trsv, use_level3, z
 from dense cimport all_finite, copy_triangle, fill, has_nan, permute_rows, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport gesdd, gesdd_workspace
 from pivoted cimport factor, invert_factored, invert_workspace, pivots_valid
 
-from matkern.kernels.gufunc import Kernel, products
+from matkern.kernels.gufunc import Kernel, level3
 
-use_products(products)
+use_level3(level3)
 
 cdef enum:
     WORTH = 200             # a condition of WORTH n for which the factors are good enough

@@ -30,16 +30,16 @@ complex one is 2 n long.
 from libc.math cimport NAN, fabs, frexp, log10, sqrt
 from numpy.linalg import LinAlgError
 
-from blas cimport c, conj, d, eps, gemm, imag, real, s, scalar, transpose, use_products, z
+from blas cimport c, conj, d, eps, gemm, imag, real, s, scalar, transpose, use_level3, z
 from degenerate cimport GAUGE, RAISE, REPEATED, ZERO, is_rounding
 from dense cimport all_finite, copy, fill, has_nan, norm, scale_by_power, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport geev_columns, geev_workspace
 from pivoted cimport factor, solve_factored
 
-from matkern.kernels.gufunc import Kernel, products
+from matkern.kernels.gufunc import Kernel, level3
 
-use_products(products)
+use_level3(level3)
 
 cdef enum:
     LARGEST_ERROR = 1       # in percent
@@ -88,7 +88,7 @@ cdef void invert(Py_ssize_t n, cplx *v, cplx *inverse, cplx *work) noexcept nogi
     fill(n * n, 0, inverse)
     for i in range(n):
         inverse[i * n + i] = 1
-    solve_factored(c'N', n, n, lu, piv, inverse, True)
+    solve_factored(c'N', n, n, lu, piv, inverse)
 
 
 cdef int out_of_scale(Py_ssize_t size, scalar *a) noexcept nogil:

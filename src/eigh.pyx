@@ -22,16 +22,16 @@ is zero for a loss that has a gradient; `gauge="raise"` fails when it is above G
 from libc.math cimport fabs, sqrt
 from numpy.linalg import LinAlgError
 
-from blas cimport c, conj, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, use_products, z
+from blas cimport c, conj, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, use_level3, z
 from degenerate cimport GAUGE, REPEATED, divide
 from dense cimport (
     all_finite, fill, finish_hermitian, hermitian_lower, mirror, norm, phases, scale_columns, turn_columns)
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport heevd, heevd_workspace
 
-from matkern.kernels.gufunc import Kernel, products
+from matkern.kernels.gufunc import Kernel, level3
 
-use_products(products)
+use_level3(level3)
 
 cdef enum:                  # options of the pullback and the pushforward, in their order
     TRIANGLE

@@ -32,15 +32,15 @@ rounding however close the two are. L is its own adjoint there, and maps the Her
 from libc.math cimport cos, exp, expm1, fabs, floor, fmin, frexp, isfinite, ldexp, log2, pow, sin, sqrt
 from numpy.linalg import LinAlgError
 
-from blas cimport c, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, transpose, use_products, z
+from blas cimport c, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, transpose, use_level3, z
 from dense cimport all_finite, copy, fill, hermitian_lower, mirror, scale, scale_by_power
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport heevd, heevd_workspace
 from pivoted cimport factor, pivots_valid, solve_factored
 
-from matkern.kernels.gufunc import Kernel, products
+from matkern.kernels.gufunc import Kernel, level3
 
-use_products(products)
+use_level3(level3)
 
 cdef enum:
     NO_CONVERGENCE = 1
@@ -313,7 +313,7 @@ cdef void frechet(bint pullback, Plan *plan, Py_ssize_t n, scalar *a, scalar **p
     sum_and_difference(square, u, v)            # (V - U) L = dU + dV + (dU - dV) r_m, times the shift's factor
     multiply_by(square, shift, u)
     add_product(n, v, root, u)
-    solve_factored(c'N', n, n, lu, piv, u, False)
+    solve_factored(c'N', n, n, lu, piv, u)
     for k in range(plan.squarings):
         from_both_sides(n, root, u, v)
         u, v = v, u
@@ -382,7 +382,7 @@ cdef int forward(scalar **x, const Py_ssize_t *size, const int *option, scalar *
     part(&plan, 0, n, kept, root, t)
     sum_and_difference(square, root, u)
     factor(n, n, u, lu, piv, t)
-    solve_factored(c'N', n, n, lu, piv, root, False)
+    solve_factored(c'N', n, n, lu, piv, root)
     multiply_by(square, shift_factor(n, x[0], plan.squarings), root)
     copy(square, root, x[1])
     for _squaring in range(plan.squarings):

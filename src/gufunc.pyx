@@ -68,9 +68,10 @@ cdef extern from *:
     #include "lanes/lanes.hpp"
     #include "parallel.hpp"
 
-    static const matkern_products lent = {matkern::share, matkern::small_product};
+    static const matkern_level3 lent = {
+        matkern::share, matkern::product_fits, matkern::small_product, matkern::small_system};
     """
-    const void *c_products "&lent"
+    const void *c_level3 "&lent"
 
 
 cdef enum:
@@ -642,9 +643,9 @@ def _kernel_named(name):
     return _kernels[name]
 
 
-# ---- what is lent to other modules
+# ---- what blas.pxd is lent in other modules
 
-products = <size_t> c_products          # to blas.pxd's
+level3 = <size_t> c_level3
 
 
 # ---- threads

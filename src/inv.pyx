@@ -10,14 +10,14 @@ Advances in Automatic Differentiation (2008), section 2.2.3.
 
 from numpy.linalg import LinAlgError
 
-from blas cimport c, d, gemm, s, scalar, use_products, z
+from blas cimport c, d, gemm, s, scalar, use_level3, z
 from dense cimport copy, has_nan
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport getrf_columns, getri_columns
 
-from matkern.kernels.gufunc import Kernel, products
+from matkern.kernels.gufunc import Kernel, level3
 
-use_products(products)
+use_level3(level3)
 
 cdef enum:
     SINGULAR = 1

@@ -29,14 +29,14 @@ from libc.math cimport isfinite
 from numpy.linalg import LinAlgError
 
 from blas cimport (
-    c, conj, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, transpose, trsm, use_products, z)
+    c, conj, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, transpose, trsm, use_level3, z)
 from dense cimport all_finite, conjugate, copy, fill, has_nan, norm, upper_of_columns, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport geqrf_columns, gesdd, gesdd_workspace, ormqr, potrf, qr_workspace, trcon
 
-from matkern.kernels.gufunc import Kernel, products
+from matkern.kernels.gufunc import Kernel, level3
 
-use_products(products)
+use_level3(level3)
 
 cdef enum:
     FILTER = 8
@@ -49,12 +49,12 @@ cdef enum:
     BAD_RANK
 
 
-cdef void solve_gram(Py_ssize_t n, Py_ssize_t k, Py_ssize_t rank, scalar *factor, scalar *b, scalar *work,
-                     bint substitute) noexcept nogil:
+cdef void solve_gram(Py_ssize_t n, Py_ssize_t k, Py_ssize_t rank, scalar *factor, scalar *b,
+                     scalar *work) noexcept nogil:
     """B := G^+ B for (n, k) B; the workspace holds as much."""
     if rank == n:
-        trsm(c'L', c'U', c'C', c'N', n, k, 1, factor, n, b, k, substitute)
-        trsm(c'L', c'U', c'N', c'N', n, k, 1, factor, n, b, k, substitute)
+        trsm(c'L', c'U', c'C', c'N', n, k, 1, factor, n, b, k)
+        trsm(c'L', c'U', c'N', c'N', n, k, 1, factor, n, b, k)
     else:
         gemm(c'C', c'N', rank, k, n, 1, factor, n, b, k, 0, work, k)
         gemm(c'N', c'N', n, k, rank, 1, factor, n, work, k, 0, b, k)
@@ -97,10 +97,10 @@ cdef int regularized(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, scalar *a, scalar
         return NOT_POSITIVE if isfinite(norm(m * n, a)) else NONFINITE
     if m >= n:
         gemm(c'C', c'N', n, k, m, 1, a, n, b, k, 0, x, k)
-        solve_gram(n, k, n, factor, x, work, True)
+        solve_gram(n, k, n, factor, x, work)
     else:
         copy(m * k, b, work)
-        solve_gram(m, k, m, factor, work, work + m * k, True)
+        solve_gram(m, k, m, factor, work, work + m * k)
         gemm(c'C', c'N', n, k, m, 1, a, n, work, k, 0, x, k)
     return 0
 
@@ -158,14 +158,14 @@ cdef int orthogonal(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, scalar *a, scalar 
     if m >= n:
         ormqr(c'C', m, k, n, qr, tau, y, rest)
         if rank[0] == n:
-            trsm(c'L', c'U', c'N', c'N', n, k, 1, factor, n, y, k, True)
+            trsm(c'L', c'U', c'N', c'N', n, k, 1, factor, n, y, k)
             copy(n * k, y, x)
         else:
             gemm(c'C', c'N', rank[0], k, n, 1, u, n, y, k, 0, coefficients, k)
             gemm(c'N', c'N', n, k, rank[0], 1, f, n, coefficients, k, 0, x, k)
     else:
         if rank[0] == m:
-            trsm(c'L', c'U', c'C', c'N', m, k, 1, factor, m, y, k, True)
+            trsm(c'L', c'U', c'C', c'N', m, k, 1, factor, m, y, k)
         else:
             gemm(c'C', c'N', rank[0], k, m, 1, f, m, b, k, 0, coefficients, k)
             gemm(c'N', c'N', m, k, rank[0], 1, u, m, coefficients, k, 0, y, k)
@@ -238,7 +238,7 @@ cdef int vjp(scalar **p, const Py_ssize_t *size, const int *option, scalar *work
         b_bar = scratch + least * k
     copy(n * k, x_bar, in_n)
     if m >= n:
-        solve_gram(n, k, rank, factor, in_n, scratch, False)
+        solve_gram(n, k, rank, factor, in_n, scratch)
         gemm(c'N', c'N', m, k, n, 1, a, n, in_n, k, 0, b_bar, k)
         if p[8] is not NULL:
             set_real(p[8], 0, -overlap(n * k, x, in_n))
@@ -246,9 +246,9 @@ cdef int vjp(scalar **p, const Py_ssize_t *size, const int *option, scalar *work
             residual(m, n, k, a, x, b, in_m)
     else:
         gemm(c'N', c'N', m, k, n, 1, a, n, x_bar, k, 0, b_bar, k)
-        solve_gram(m, k, rank, factor, b_bar, scratch, False)
+        solve_gram(m, k, rank, factor, b_bar, scratch)
         copy(m * k, b, in_m)
-        solve_gram(m, k, rank, factor, in_m, scratch, False)
+        solve_gram(m, k, rank, factor, in_m, scratch)
         gemm(c'C', c'N', n, k, m, -1, a, n, b_bar, k, 1, in_n, k)
         if p[8] is not NULL:
             set_real(p[8], 0, -overlap(m * k, in_m, b_bar))
@@ -260,14 +260,14 @@ cdef int vjp(scalar **p, const Py_ssize_t *size, const int *option, scalar *work
         return 0
     if m >= n:
         copy(n * k, x, more)
-        solve_gram(n, k, rank, factor, more, scratch, False)
+        solve_gram(n, k, rank, factor, more, scratch)
         gemm(c'N', c'N', m, k, n, 1, a, n, more, k, 0, in_m, k)
         copy(n * k, x_bar, in_n)
         project(n, k, rank, factor, in_n, scratch)
     else:
         residual(m, n, k, a, x, b, in_m)
         copy(m * k, b_bar, more)
-        solve_gram(m, k, rank, factor, more, scratch, False)
+        solve_gram(m, k, rank, factor, more, scratch)
         gemm(c'C', c'N', n, k, m, 1, a, n, more, k, 0, in_n, k)
     gemm(c'N', c'C', m, n, k, 1, in_m, k, in_n, k, 1, a_bar, n)
     return 0
@@ -310,17 +310,17 @@ cdef int jvp(scalar **p, const Py_ssize_t *size, const int *option, scalar *work
             residual(m, n, k, a, x, b, in_m)
             gemm(c'C', c'N', n, k, m, 1, a_dot, n, in_m, k, 1, x_dot, k)
         subtract(n * k, l_dot, x, x_dot)
-        solve_gram(n, k, rank, factor, x_dot, scratch, False)
+        solve_gram(n, k, rank, factor, x_dot, scratch)
         if rank < n and a_dot is not NULL:
             copy(n * k, x, in_n)
-            solve_gram(n, k, rank, factor, in_n, scratch, False)
+            solve_gram(n, k, rank, factor, in_n, scratch)
             gemm(c'N', c'N', m, k, n, 1, a, n, in_n, k, 0, in_m, k)
             gemm(c'C', c'N', n, k, m, 1, a_dot, n, in_m, k, 0, in_n, k)
             project(n, k, rank, factor, in_n, scratch)
             subtract(n * k, -1, in_n, x_dot)
         return 0
     copy(m * k, b, in_m)
-    solve_gram(m, k, rank, factor, in_m, scratch, False)
+    solve_gram(m, k, rank, factor, in_m, scratch)
     subtract(m * k, l_dot, in_m, moved)
     if a_dot is NULL:
         fill(n * k, 0, x_dot)
@@ -331,9 +331,9 @@ cdef int jvp(scalar **p, const Py_ssize_t *size, const int *option, scalar *work
             residual(m, n, k, a, x, b, in_m)
             gemm(c'C', c'N', n, k, m, 1, a_dot, n, in_m, k, 0, in_n, k)
             gemm(c'N', c'N', m, k, n, 1, a, n, in_n, k, 0, in_m, k)
-            solve_gram(m, k, rank, factor, in_m, scratch, False)
+            solve_gram(m, k, rank, factor, in_m, scratch)
             subtract(m * k, -1, in_m, moved)
-    solve_gram(m, k, rank, factor, moved, scratch, False)
+    solve_gram(m, k, rank, factor, moved, scratch)
     gemm(c'C', c'N', n, k, m, 1, a, n, moved, k, 1, x_dot, k)
     return 0
 

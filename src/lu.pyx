@@ -29,14 +29,14 @@ lu_solve, X = A^-1 B with Y = U X = L^-1 P^T B:
 from numpy.linalg import LinAlgError
 
 from blas cimport (c, conj, d, gemm, gemmt, get_real, s, scalar, set_real, trmm,
-                   trmm_strict, trsm, use_products, z)
+                   trmm_strict, trsm, use_level3, z)
 from dense cimport copy, fill, has_nan, permute_rows, subtract, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from pivoted cimport check_factor, factor, pivots_valid, solve_factored
 
-from matkern.kernels.gufunc import Kernel, products
+from matkern.kernels.gufunc import Kernel, level3
 
-use_products(products)
+use_level3(level3)
 
 cdef enum:
     BASE = 24               # below it, plain loops
@@ -300,7 +300,7 @@ cdef int lu_solve_forward(scalar **x, const Py_ssize_t *n, const int *option, sc
     if code:
         return code
     copy(n[0] * n[1], x[2], x[3])
-    solve_factored(c'N', n[0], n[1], x[0], <int*> x[1], x[3], True)
+    solve_factored(c'N', n[0], n[1], x[0], <int*> x[1], x[3])
     if x[4] is not NULL:
         interchange(n[0], n[0], <int*> x[1], <int*> x[4])
     return 0

@@ -8,12 +8,12 @@ M. B. Giles, Collected matrix derivative results for forward and reverse mode al
 Advances in Automatic Differentiation (2008), section 2.2.2.
 """
 
-from blas cimport c, d, gemm, s, scalar, use_products, z
+from blas cimport c, d, gemm, s, scalar, use_level3, z
 from gufunc cimport dtypes
 
-from matkern.kernels.gufunc import Kernel, products
+from matkern.kernels.gufunc import Kernel, level3
 
-use_products(products)
+use_level3(level3)
 
 # the core dimensions, in the order in which they appear
 cdef enum:

@@ -21,14 +21,14 @@ they are equal; singular values within TIED sqrt(max(m, n)) eps s_1 of each othe
 from libc.math cimport INFINITY, fabs, hypot, isinf, isnan, pow, sqrt
 from numpy.linalg import LinAlgError
 
-from blas cimport c, conj, d, eps, gemm, get_real, real, s, scalar, set_real, use_products, z
+from blas cimport c, conj, d, eps, gemm, get_real, real, s, scalar, set_real, use_level3, z
 from dense cimport all_finite, copy, fill, norm as euclidean
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport gesdd, gesdd_workspace
 
-from matkern.kernels.gufunc import Kernel, products
+from matkern.kernels.gufunc import Kernel, level3
 
-use_products(products)
+use_level3(level3)
 
 cdef enum:
     TIED = 4

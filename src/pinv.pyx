@@ -21,14 +21,14 @@ definition: V_r diag(1 / s_r) U_r^H over the singular values above rtol max s; a
 
 from numpy.linalg import LinAlgError
 
-from blas cimport c, conj, d, eps, gemm, gemmt, get_real, real, s, scalar, use_products, z
+from blas cimport c, conj, d, eps, gemm, gemmt, get_real, real, s, scalar, use_level3, z
 from dense cimport all_finite, copy, mirror
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport gesdd, gesdd_workspace
 
-from matkern.kernels.gufunc import Kernel, products
+from matkern.kernels.gufunc import Kernel, level3
 
-use_products(products)
+use_level3(level3)
 
 cdef enum:
     NO_CONVERGENCE = 1

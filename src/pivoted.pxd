@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """One matrix factored as A = P L U, systems with such a factor, and the inverse: what several kernels share."""
 
-from blas cimport gemm, invert_triangle, scalar, transpose, trsm
+from blas cimport conj, gemm, scalar, transpose, trsm
 from dense cimport conjugate, copy_block, has_nan, permute_rows, zero_on_diagonal
 from gufunc cimport NONFINITE
 from lapack cimport getrf_columns
@@ -35,18 +35,18 @@ cdef inline int check_factor(Py_ssize_t n, scalar *lu, int *piv, int singular, i
     return 0
 
 
-cdef inline void solve_factored(char trans, Py_ssize_t n, Py_ssize_t k, scalar *lu, int *piv, scalar *b,
-                                bint substitute) noexcept nogil:
-    """B := op(A)^-1 B; op is N, T, C or, for the conjugate of A, R; `substitute` as for trsm."""
+cdef inline void solve_factored(char trans, Py_ssize_t n, Py_ssize_t k, scalar *lu, int *piv,
+                                scalar *b) noexcept nogil:
+    """B := op(A)^-1 B; op is N, T, C or, for the conjugate of A, R."""
     if trans == c'R':
         conjugate(n * k, b)
     if trans == c'N' or trans == c'R':
         permute_rows(n, k, piv, False, b)
-        trsm(c'L', c'L', c'N', c'U', n, k, 1, lu, n, b, k, substitute)
-        trsm(c'L', c'U', c'N', c'N', n, k, 1, lu, n, b, k, substitute)
+        trsm(c'L', c'L', c'N', c'U', n, k, 1, lu, n, b, k)
+        trsm(c'L', c'U', c'N', c'N', n, k, 1, lu, n, b, k)
     else:
-        trsm(c'L', c'U', trans, c'N', n, k, 1, lu, n, b, k, substitute)
-        trsm(c'L', c'L', trans, c'U', n, k, 1, lu, n, b, k, substitute)
+        trsm(c'L', c'U', trans, c'N', n, k, 1, lu, n, b, k)
+        trsm(c'L', c'L', trans, c'U', n, k, 1, lu, n, b, k)
         permute_rows(n, k, piv, True, b)
     if trans == c'R':
         conjugate(n * k, b)
@@ -56,13 +56,27 @@ cdef inline void solve_factored(char trans, Py_ssize_t n, Py_ssize_t k, scalar *
 # the inversion of the blocks' own triangles, which is slow.
 cdef enum:
     BLOCK = 128             # of matrices of at least 4 BLOCK rows
-    LEAF = 32               # of others; up to here, U11 and L11 are inverted
+    LEAF = 32               # of others
     SMALL_LEAF = 16         # of matrices of at most BLOCK rows
 
 
 cdef inline Py_ssize_t invert_workspace(Py_ssize_t n) noexcept nogil:
-    """Y and Z of a BLOCK, and of the LEAF inside with the two inverses."""
-    return 2 * LEAF * (n + LEAF) + 2 * BLOCK * n
+    """Y and Z of a BLOCK, and of the LEAF inside with its inverse."""
+    return LEAF * (2 * n + LEAF) + 2 * BLOCK * n
+
+
+cdef inline void invert_block(Py_ssize_t n, scalar alpha, scalar *lu, Py_ssize_t ld, scalar *out,
+                              scalar *work) noexcept nogil:
+    """out := alpha (U^-1 L^-1)^H; the workspace has room for it."""
+    cdef Py_ssize_t i, j
+    for i in range(n):
+        for j in range(n):
+            work[i * n + j] = i == j
+    trsm(c'L', c'L', c'N', c'U', n, n, 1, lu, ld, work, n)
+    trsm(c'L', c'U', c'N', c'N', n, n, 1, lu, ld, work, n)
+    for i in range(n):
+        for j in range(n):
+            out[i * ld + j] = alpha * conj(work[j * n + i])
 
 
 cdef inline void invert_factored(Py_ssize_t n, Py_ssize_t done, scalar alpha, scalar *lu, scalar *out, Py_ssize_t ld,
@@ -93,18 +107,13 @@ cdef inline void invert_factored(Py_ssize_t n, Py_ssize_t done, scalar alpha, sc
         z = y + size * done
         rest = z + size * done
         if size <= LEAF:
-            invert_triangle(c'L', c'U', size, corner, ld, rest)
-            invert_triangle(c'U', c'N', size, corner, ld, rest + size * size)
-            gemm(c'C', c'C', size, size, size, alpha, rest, size, rest + size * size, size, 0, new, ld)
-            if done:
-                gemm(c'N', c'N', done, size, size, 1, corner + size * ld, ld, rest, size, 0, y, size)
-                gemm(c'N', c'N', size, done, size, 1, rest + size * size, size, corner + size, ld, 0, z, done)
+            invert_block(size, alpha, corner, ld, new, rest)
         else:
             invert_factored(size, 0, alpha, corner, new, ld, rest)
-            copy_block(done, size, corner + size * ld, ld, y, size)
-            copy_block(size, done, corner + size, ld, z, done)
-            trsm(c'R', c'L', c'N', c'U', done, size, 1, corner, ld, y, size)
-            trsm(c'L', c'U', c'N', c'N', size, done, 1, corner, ld, z, done)
+        copy_block(done, size, corner + size * ld, ld, y, size)
+        copy_block(size, done, corner + size, ld, z, done)
+        trsm(c'R', c'L', c'N', c'U', done, size, 1, corner, ld, y, size)
+        trsm(c'L', c'U', c'N', c'N', size, done, 1, corner, ld, z, done)
         if done:
             gemm(c'C', c'N', size, done, done, -1, y, size, old, ld, 0, new + size, ld)
             gemm(c'N', c'C', done, size, done, -1, old, ld, z, done, 0, new + size * ld, ld)

@@ -26,15 +26,15 @@ GAUGE m eps |Q_bar| (Frobenius norm). A zero on the diagonal of R1 leaves A with
 from libc.math cimport fabs
 from numpy.linalg import LinAlgError
 
-from blas cimport c, conj, d, eps, gemm, gemmt, imag, real, s, scalar, transpose, trmm, trsm, use_products, z
+from blas cimport c, conj, d, eps, gemm, gemmt, imag, real, s, scalar, transpose, trmm, trsm, use_level3, z
 from degenerate cimport GAUGE
 from dense cimport copy_block, fill, has_nan, mirror, norm, upper_of_columns, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport geqrf_columns, orgqr_columns, qr_workspace
 
-from matkern.kernels.gufunc import Kernel, products
+from matkern.kernels.gufunc import Kernel, level3
 
-use_products(products)
+use_level3(level3)
 
 cdef enum:
     BASE = 48               # below it, a product of triangles is one trmm

@@ -14,15 +14,15 @@ The factor is kept for the derivatives. For a positive definite A it is L, and t
 
 from numpy.linalg import LinAlgError
 
-from blas cimport c, d, gemm, s, scalar, trsm, use_products, z
+from blas cimport c, d, gemm, s, scalar, trsm, use_level3, z
 from dense cimport conjugate, copy, copy_triangle, fill, has_nan, hermitian_lower, mirror, outer, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport potrf
 from pivoted cimport check_factor, factor, solve_factored
 
-from matkern.kernels.gufunc import Kernel, products
+from matkern.kernels.gufunc import Kernel, level3
 
-use_products(products)
+use_level3(level3)
 
 cdef enum:                  # the options, in their order
     TRANS
@@ -46,16 +46,16 @@ cdef char* TRANS_CHAR = b"NTC"
 cdef char* ADJOINT_CHAR = b"CRN"            # op(A)^H as a function of A; R is the conjugate
 
 
-cdef void solve_one(int assume, char trans, Py_ssize_t n, Py_ssize_t k, scalar *lu, int *piv, scalar *b,
-                    bint substitute) noexcept nogil:
+cdef void solve_one(int assume, char trans, Py_ssize_t n, Py_ssize_t k, scalar *lu, int *piv,
+                    scalar *b) noexcept nogil:
     """B := op(A)^-1 B."""
     if assume == GEN:
-        solve_factored(trans, n, k, lu, piv, b, substitute)
+        solve_factored(trans, n, k, lu, piv, b)
         return
     if trans == c'T' or trans == c'R':                      # A^T = conj A for Hermitian A
         conjugate(n * k, b)
-    trsm(c'L', c'L', c'N', c'N', n, k, 1, lu, n, b, k, substitute)
-    trsm(c'L', c'L', c'C', c'N', n, k, 1, lu, n, b, k, substitute)
+    trsm(c'L', c'L', c'N', c'N', n, k, 1, lu, n, b, k)
+    trsm(c'L', c'L', c'C', c'N', n, k, 1, lu, n, b, k)
     if trans == c'T' or trans == c'R':
         conjugate(n * k, b)
 
@@ -80,7 +80,7 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
         if zero_on_diagonal(n[0], n[0], lu):
             return NONFINITE if has_nan(c'A', n[0], n[0], a) else SINGULAR
     copy(n[0] * n[1], x[1], x[2])
-    solve_one(option[ASSUME], TRANS_CHAR[option[TRANS]], n[0], n[1], lu, piv, x[2], True)
+    solve_one(option[ASSUME], TRANS_CHAR[option[TRANS]], n[0], n[1], lu, piv, x[2])
     return 0
 
 
@@ -97,7 +97,7 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     if b_bar is NULL:
         b_bar = work
     copy(size, x[3], b_bar)
-    solve_one(option[ASSUME], ADJOINT_CHAR[option[TRANS]], n[0], n[1], lu, piv, b_bar, False)
+    solve_one(option[ASSUME], ADJOINT_CHAR[option[TRANS]], n[0], n[1], lu, piv, b_bar)
     if a_bar is NULL:
         return 0
     if option[TRANS] != N:
@@ -133,7 +133,7 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
             mirror(n[0], work)
             a_dot = work
         gemm(TRANS_CHAR[option[TRANS]], c'N', n[0], n[1], n[0], -1, a_dot, n[0], x[2], n[1], 1, x_dot, n[1])
-    solve_one(option[ASSUME], TRANS_CHAR[option[TRANS]], n[0], n[1], lu, piv, x_dot, False)
+    solve_one(option[ASSUME], TRANS_CHAR[option[TRANS]], n[0], n[1], lu, piv, x_dot)
     return 0
 
 

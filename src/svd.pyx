@@ -31,15 +31,15 @@ and another one is the case of the option `degenerate`.
 from libc.math cimport fabs, hypot, sqrt
 from numpy.linalg import LinAlgError
 
-from blas cimport c, conj, d, eps, gemm, get_real, imag, real, s, scalar, set_real, use_products, z
+from blas cimport c, conj, d, eps, gemm, get_real, imag, real, s, scalar, set_real, use_level3, z
 from degenerate cimport GAUGE, RAISE, REPEATED, ZERO, divide, is_rounding
 from dense cimport all_finite, copy, fill, norm, phases, scale, turn_columns
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport gesdd, gesdd_workspace
 
-from matkern.kernels.gufunc import Kernel, products
+from matkern.kernels.gufunc import Kernel, level3
 
-use_products(products)
+use_level3(level3)
 
 cdef enum:                  # the option of `svd`
     FULL_MATRICES

@@ -12,13 +12,13 @@ is what counts, and a unit diagonal is constant.
 
 from numpy.linalg import LinAlgError
 
-from blas cimport c, d, gemmt, s, scalar, trmm, trmm_strict, trsm, use_products, z
+from blas cimport c, d, gemmt, s, scalar, trmm, trmm_strict, trsm, use_level3, z
 from dense cimport conjugate, copy, fill, has_nan, outer_triangle, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 
-from matkern.kernels.gufunc import Kernel, products
+from matkern.kernels.gufunc import Kernel, level3
 
-use_products(products)
+use_level3(level3)
 
 cdef enum:                  # the options, in their order
     LOWER
@@ -42,7 +42,7 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
         return NONFINITE if has_nan(uplo, n[0], n[0], x[0]) else SINGULAR
     copy(n[0] * n[1], x[1], x[2])
     trsm(c'L', uplo, TRANS_CHAR[option[TRANS]], c'U' if option[UNIT] else c'N', n[0], n[1], 1, x[0], n[0],
-         x[2], n[1], True)
+         x[2], n[1])
     return 0
 
 

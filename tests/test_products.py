@@ -10,7 +10,7 @@ from samples import DTYPES, adjoint
 import matkern as mk
 
 SIZES = (1, 3, 4, 7, 8, 9, 15, 16, 17, 24, 25, 31, 33, 48, 50, 65)  # around registers, and the tiles made of them
-BEYOND = 700  # columns, of which so few rows as these fill more than a variant takes on
+BEYOND = 1000  # rows or columns: with some hundreds of the others, more than a variant takes on
 BATCH = 2  # too few for lanes
 
 
@@ -30,14 +30,18 @@ def integers(rng, shape, dtype):
 
 
 def exact(a, b):
-    """By NumPy's loop over double precision, which holds these numbers and their sums."""
-    wide = [x.astype(np.result_type(x, np.float64)) for x in (a, b)]
-    return np.einsum("...ij,...jk->...ik", *wide).astype(a.dtype)
+    """In double precision, which holds these numbers and their sums."""
+    a_wide, b_wide = (x.astype(np.result_type(x, np.float64)) for x in (a, b))
+    return (a_wide @ b_wide).astype(a.dtype)
 
 
 def shapes(rng, count):
     every = list(itertools.product(SIZES, repeat=3))
-    return [every[i] for i in rng.choice(len(every), count, replace=False)] + [(9, BEYOND, 130), (130, 40, BEYOND)]
+    return [every[i] for i in rng.choice(len(every), count, replace=False)] + [
+        (9, BEYOND, 250),
+        (250, 40, BEYOND),
+        (BEYOND, 250, 9),
+    ]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -60,8 +64,8 @@ class TestProduct:
         """-X_bar X^H in a triangle, with or without its diagonal, is the cotangent of the identity in a system."""
         keep = np.tril if lower else np.triu
         beside = -1 if unit_diagonal else 0
-        for n in (*SIZES, 129, 300):
-            for k in (2, 5, 40):
+        for n in (*SIZES, 129, BEYOND):
+            for k in (2, 5, 250 if n == BEYOND else 40):
                 x, x_bar = (integers(rng, (BATCH, n, k), dtype) for _ in "ab")
                 eye = np.eye(n, dtype=dtype)
                 a_bar, _ = mk.solve_triangular_vjp(eye, x, x_bar, lower=lower, unit_diagonal=unit_diagonal)
@@ -77,6 +81,18 @@ class TestProduct:
             x = mk.solve_triangular(a, b, lower=True)
             np.testing.assert_array_equal(x[:, :half], b[:, :half])
             np.testing.assert_array_equal(x[:, half:], b[:, half:] - exact(m, b[:, :half]))
+
+    def test_system_of_powers_of_two(self, rng, dtype):
+        """Substitution by sums of a few integers is exact, from either side of A and for each op."""
+        for n, k in itertools.product((1, 2, 5, 16, 31, 32), (1, 2, 7, 8, 9, 16, 33, 130)):
+            strict = np.tril(integers(rng, (n, n), dtype), -1) * (rng.random((n, n)) < 2 / n)
+            a = (strict + np.diag(rng.choice([0.5, 1, 2, 4], n))).astype(dtype)
+            x = integers(rng, (BATCH, n, k), dtype)
+            for lower, trans in itertools.product((True, False), "NTC"):
+                t = a if lower else a.T.copy()
+                op = {"N": t, "T": t.T, "C": t.conj().T}[trans]
+                got = mk.solve_triangular(t, exact(np.broadcast_to(op, (BATCH, n, n)), x), lower=lower, trans=trans)
+                np.testing.assert_array_equal(got, x)
 
     def test_nan_stays_in_its_row_and_column(self, rng, dtype):
         for n in (20, 40):

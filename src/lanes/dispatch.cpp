@@ -46,9 +46,19 @@ void set_lane_limit(int limit) { variants().limit = limit; }
 
 void set_lane_variant(const LaneVariant *variant) { variants().chosen = variant; }
 
+int product_fits(const matkern_product *product) {
+    const LaneVariant *variant = lane_variant();
+    return variant && variant->gemm_fits && variant->gemm_fits(*product);
+}
+
 int small_product(const matkern_product *product) {
     const LaneVariant *variant = lane_variant();
     return variant && variant->gemm && variant->gemm(*product);
+}
+
+int small_system(const matkern_system *system) {
+    const LaneVariant *variant = lane_variant();
+    return variant && variant->trsm(*system);
 }
 
 int lane_kernel(const char *name, int dtype) {

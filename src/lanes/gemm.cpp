@@ -10,29 +10,11 @@
 namespace LANES {
 namespace {
 
-// Bytes of B, which is read again for every tile of rows, up to which that is faster than BLAS (bench/products.py).
+// Bytes up to which this is faster than BLAS (bench/products.py): of B, which is read again for every tile of rows, and of
+// A if it is read by columns; of C, whose columns are gone through in strips, four times as many.
 constexpr ptrdiff_t LARGEST = BYTES == 64 ? 1 << 19 : 1 << 17;
 
-// out := A^T for A of shape (m, n), of items that are moved as numbers of type T, in tiles; the last of a row overlaps.
-template <class T> void transpose_matrix(ptrdiff_t m, ptrdiff_t n, const T *a, ptrdiff_t lda, T *out) {
-    constexpr int W = BYTES / sizeof(T);
-    using V = typename vector_of<T, W>::type;
-    if (m < W || n < W) {
-        for (ptrdiff_t i = 0; i < m; ++i)
-            for (ptrdiff_t j = 0; j < n; ++j) out[j * m + i] = a[i * lda + j];
-        return;
-    }
-    for (ptrdiff_t i = 0; i < m; i += W)
-        for (ptrdiff_t j = 0; j < n; j += W) {
-            ptrdiff_t first = i + W <= m ? i : m - W, left = j + W <= n ? j : n - W;
-            V r[W];
-            for (int w = 0; w < W; ++w) r[w] = load<V>(a + (first + w) * lda + left);
-            transpose<W>(r);
-            for (int w = 0; w < W; ++w) __builtin_memcpy(out + (left + w) * m + first, &r[w], sizeof(V));
-        }
-}
-
-// The same of numbers of 16 bytes.
+// out := A^T of numbers of 16 bytes.
 void transpose_pairs(ptrdiff_t m, ptrdiff_t n, const double *a, ptrdiff_t lda, double *out) {
     using V = vector_of<double, 2>::type;
     for (ptrdiff_t i0 = 0; i0 < m; i0 += 4)
@@ -45,8 +27,8 @@ void transpose_pairs(ptrdiff_t m, ptrdiff_t n, const double *a, ptrdiff_t lda, d
 
 // out := B^T for B of shape (n, k)
 template <class T, int PARTS> void transpose_right(const matkern_product &p, void *out) {
-    if constexpr (sizeof(T) * PARTS == 4) transpose_matrix(p.n, p.k, (const float *)p.b, p.ldb, (float *)out);
-    else if constexpr (sizeof(T) * PARTS == 8) transpose_matrix(p.n, p.k, (const double *)p.b, p.ldb, (double *)out);
+    if constexpr (sizeof(T) * PARTS == 4) transpose_matrix(p.n, p.k, (const float *)p.b, p.ldb, (float *)out, p.n);
+    else if constexpr (sizeof(T) * PARTS == 8) transpose_matrix(p.n, p.k, (const double *)p.b, p.ldb, (double *)out, p.n);
     else transpose_pairs(p.n, p.k, (const double *)p.b, p.ldb, (double *)out);
 }
 
@@ -77,6 +59,8 @@ template <class T, int W, int PARTS> struct Gemm {
     template <int... I> static Index numbers(std::integer_sequence<int, I...>) { return Index{I...}; }
     template <int... I> static V swapped(V x, std::integer_sequence<int, I...>) { return pick<V, (I ^ 1)...>(x, x); }
 
+    template <int S> static ptrdiff_t place(int s, ptrdiff_t tail) { return s < S - 1 ? s * W : tail; }
+
     // out := R rows of alpha op(A) op(B), S vectors of them; ADD: + beta out. The tail, the last vector, may overlap the one
     // before it: what is in both is made twice, alike.
     template <int R, int S, bool ADD> void sums(const T *left, const T *right, ptrdiff_t tail, T *out, ptrdiff_t ldout) const {
@@ -86,7 +70,7 @@ template <class T, int W, int PARTS> struct Gemm {
         });
         for (ptrdiff_t k = 0; k < depth; ++k, left += column, right += ldb) {
             V x[S];
-            unroll<S>([&](auto s) { x[s] = load<V>(right + (s < S - 1 ? s * W : tail)); });
+            unroll<S>([&](auto s) { x[s] = load<V>(right + place<S>(s, tail)); });
             unroll<PARTS>([&](auto part) {
                 unroll<R>([&](auto r) {
                     V y = left[r * row + part] - V{};
@@ -99,10 +83,10 @@ template <class T, int W, int PARTS> struct Gemm {
             unroll<S>([&](auto s) {
                 value[s] = first * sum[0][r][s];
                 if constexpr (PARTS == 2) value[s] += second * swapped(sum[1][r][s], std::make_integer_sequence<int, W>{});
-                if constexpr (ADD) value[s] += beta * load<V>(out + r * ldout + (s < S - 1 ? s * W : tail));
+                if constexpr (ADD) value[s] += beta * load<V>(out + r * ldout + place<S>(s, tail));
             });
             unroll<S>([&](auto s) {
-                __builtin_memcpy(out + r * ldout + (s < S - 1 ? s * W : tail), &value[s], sizeof(V));
+                __builtin_memcpy(out + r * ldout + place<S>(s, tail), &value[s], sizeof(V));
             });
         });
     }
@@ -128,15 +112,15 @@ template <class T, int W, int PARTS> struct Gemm {
             ptrdiff_t to = triangle == 'L' ? (i + r + !strict) * PARTS - j : columns - j;
             V made[S], old[S];
             for (int s = 0; s < S; ++s) {
-                ptrdiff_t place = s < S - 1 ? s * W : tail;
-                Index at = numbers(std::make_integer_sequence<int, W>{}) + Int(place);
-                made[s] = load<V>(values[r] + place);
-                old[s] = load<V>(c + (i + r) * ldc + j + place);
+                ptrdiff_t here = place<S>(s, tail);
+                Index at = numbers(std::make_integer_sequence<int, W>{}) + Int(here);
+                made[s] = load<V>(values[r] + here);
+                old[s] = load<V>(c + (i + r) * ldc + j + here);
                 if (beta != 0) made[s] += beta * old[s];
                 made[s] = (at >= Int(from)) & (at < Int(to)) ? made[s] : old[s];
             }
             for (int s = 0; s < S; ++s)
-                __builtin_memcpy(c + (i + r) * ldc + j + (s < S - 1 ? s * W : tail), &made[s], sizeof(V));
+                __builtin_memcpy(c + (i + r) * ldc + j + place<S>(s, tail), &made[s], sizeof(V));
         }
     }
 
@@ -158,15 +142,23 @@ template <class T, int W, int PARTS> struct Gemm {
     }
 };
 
+template <class T, int W, int PARTS> bool is_small(const matkern_product &p) {
+    const T *alpha = static_cast<const T *>(p.alpha), *beta = static_cast<const T *>(p.beta);
+    constexpr ptrdiff_t MOST = LARGEST / sizeof(T) / PARTS;
+    bool real = PARTS == 1 || (alpha[1] == 0 && beta[1] == 0);
+    bool worth_copying = p.transb == 'N' || p.m > 4;
+    return p.n * PARTS >= W && *alpha != 0 && real && worth_copying && p.k * p.n <= MOST
+        && (p.transa == 'N' || p.k * p.m <= MOST) && p.m * p.n <= 4 * MOST;
+}
+
 template <class T, int W, int PARTS> bool multiply(const matkern_product &p) {
     ptrdiff_t columns = p.n * PARTS, room = p.k * columns * ptrdiff_t(sizeof(T));
     const T *alpha = static_cast<const T *>(p.alpha), *beta = static_cast<const T *>(p.beta);
-    if (columns < W || room > LARGEST || (PARTS == 2 && (alpha[1] != 0 || beta[1] != 0))) return false;
+    if (columns < W) return false;                  // of a piece
     const T *b = reinterpret_cast<const T *>(p.b);
     ptrdiff_t ldb = p.ldb * PARTS, lda = p.lda * PARTS;
     void *memory = nullptr;
     if (p.transb != 'N') {
-        if (p.m <= 4) return false;                 // not worth the copy
         memory = std::malloc(room + BYTES);
         if (!memory) return false;
         T *copy = reinterpret_cast<T *>((reinterpret_cast<uintptr_t>(memory) + BYTES) & ~uintptr_t(BYTES - 1));
@@ -189,6 +181,15 @@ template <class T, int W, int PARTS> bool multiply(const matkern_product &p) {
 }
 
 }  // namespace
+
+bool gemm_fits(const matkern_product &p) {
+    switch (p.dtype) {
+        case 's': return is_small<float, BYTES / 4, 1>(p);
+        case 'd': return is_small<double, BYTES / 8, 1>(p);
+        case 'c': return is_small<float, BYTES / 4, 2>(p);
+        default: return is_small<double, BYTES / 8, 2>(p);
+    }
+}
 
 bool gemm(const matkern_product &p) {
     switch (p.dtype) {

@@ -1,10 +1,11 @@
-// gemm.cpp for those who only call it.
+// gemm.cpp and trsm.cpp for those who only call them. They return false if they leave it to BLAS.
 #pragma once
-#include "../product.h"
+#include "../level3.h"
 
 namespace LANES {
 
-// Makes C, or leaves it to BLAS and returns false.
+bool gemm_fits(const matkern_product &p);
 bool gemm(const matkern_product &p);
+bool trsm(const matkern_system &p);
 
 }  // namespace LANES

@@ -130,7 +130,14 @@ const matkern::LaneKernel kernels[] = {
 }  // namespace
 
 extern const matkern::LaneVariant variant;
-const matkern::LaneVariant variant = {NAME,        BYTES,         kernels, sizeof(kernels) / sizeof(kernels[0]),
-                                      pack<BYTES>, unpack<BYTES>, HAS_GEMM ? gemm : nullptr};
+const matkern::LaneVariant variant = {NAME,
+                                      BYTES,
+                                      kernels,
+                                      sizeof(kernels) / sizeof(kernels[0]),
+                                      pack<BYTES>,
+                                      unpack<BYTES>,
+                                      HAS_GEMM ? gemm_fits : nullptr,
+                                      HAS_GEMM ? gemm : nullptr,
+                                      trsm};
 
 }  // namespace LANES

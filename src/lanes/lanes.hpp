@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../product.h"
+#include "../level3.h"
 
 namespace matkern {
 
@@ -43,7 +43,10 @@ struct LaneVariant {
     void (*pack)(const LaneOperand *operand, int width, int blocks, char *first, char *const *each);
     // The way back, of `count` matrices. Returns those with a number that is not finite (of integers none).
     uint64_t (*unpack)(const LaneOperand *operand, int width, int count, char *first, char *const *each);
-    bool (*gemm)(const matkern_product &product);  // of one matrix; false: it is BLAS's. NULL: all of them are
+    // Of one matrix: gemm.cpp, NULL if no product fits, and trsm.cpp.
+    bool (*gemm_fits)(const matkern_product &product);
+    bool (*gemm)(const matkern_product &product);
+    bool (*trsm)(const matkern_system &system);
 };
 
 // The variants that this CPU can run, the best one last; nullptr after it. All have the same kernels.
@@ -53,7 +56,9 @@ const LaneVariant *lane_variant();
 void set_lane_variant(const LaneVariant *variant);
 int lane_limit();  // if not 0, in place of each kernel's `most`: to measure those
 void set_lane_limit(int limit);
-int small_product(const matkern_product *product);  // by the variant in use; 0: it is BLAS's
+int product_fits(const matkern_product *product);  // by the variant in use: level3.h
+int small_product(const matkern_product *product);
+int small_system(const matkern_system *system);
 int lane_kernel(const char *name, int dtype);  // its place among `kernels`, -1 if there is none
 
 }  // namespace matkern

@@ -1,4 +1,4 @@
-// Vectors of W numbers in registers, moved around.
+// Vectors of W numbers in registers, moved around; matrices by way of them.
 #pragma once
 #include "number.hpp"
 
@@ -52,6 +52,25 @@ template <class V> inline V load(const void *p) {
     V v;
     __builtin_memcpy(&v, p, sizeof v);
     return v;
+}
+
+// out := A^T for A of shape (m, n), of items that are moved as numbers of type T, in tiles; the last of a row overlaps.
+template <class T> inline void transpose_matrix(ptrdiff_t m, ptrdiff_t n, const T *a, ptrdiff_t lda, T *out, ptrdiff_t ldout) {
+    constexpr int W = BYTES / sizeof(T);
+    using V = typename vector_of<T, W>::type;
+    if (m < W || n < W) {
+        for (ptrdiff_t i = 0; i < m; ++i)
+            for (ptrdiff_t j = 0; j < n; ++j) __builtin_memcpy(out + j * ldout + i, a + i * lda + j, sizeof(T));
+        return;
+    }
+    for (ptrdiff_t i = 0; i < m; i += W)
+        for (ptrdiff_t j = 0; j < n; j += W) {
+            ptrdiff_t first = i + W <= m ? i : m - W, left = j + W <= n ? j : n - W;
+            V r[W];
+            for (int w = 0; w < W; ++w) r[w] = load<V>(a + (first + w) * lda + left);
+            transpose<W>(r);
+            for (int w = 0; w < W; ++w) __builtin_memcpy(out + (left + w) * ldout + first, &r[w], sizeof(V));
+        }
 }
 
 }  // namespace LANES

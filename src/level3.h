@@ -1,0 +1,32 @@
+/* A product of matrices and a triangular system, as blas.pxd hands them to BLAS, and what it is lent for that. */
+#pragma once
+#include <stdint.h>
+
+typedef struct matkern_product {    /* of one dtype: C := alpha op(A) op(B) + beta C */
+    char dtype;                     /* BLAS's letter */
+    char hermitian;                 /* A is, and this its triangle as BLAS sees it; 0: A is any matrix */
+    char triangle;                  /* of row-major C that is made, L or U; 0: all of C */
+    int strict;                     /* that triangle is without its diagonal */
+    int small;                      /* it, or what it is a piece of, fits lanes/gemm.cpp; never a Hermitian one */
+    char transa, transb;
+    int64_t m, n, k, lda, ldb, ldc;
+    char *a, *b, *c;
+    void *alpha, *beta;
+    int64_t pieces;                 /* that threads share it in */
+} matkern_product;
+
+typedef struct matkern_system {     /* of one dtype: B := alpha op(A)^-1 B (side L) or alpha B op(A)^-1 (R) */
+    char dtype;                     /* BLAS's letter */
+    char side, uplo, trans, diag;
+    int64_t m, n, lda, ldb;         /* B is (m, n) */
+    void *alpha;
+    char *a, *b;
+    int64_t pieces;                 /* that threads share it in */
+} matkern_system;
+
+typedef struct matkern_level3 {     /* of gufunc.pyx, for the other modules */
+    void (*share)(int64_t pieces, void (*body)(void *context, int64_t first, int64_t last), void *context);
+    int (*fits)(const matkern_product *product);        /* whether it is small: worth `multiply` */
+    int (*multiply)(const matkern_product *product);    /* whether it was done, and is not left to BLAS */
+    int (*solve)(const matkern_system *system);         /* the same */
+} matkern_level3;

@@ -61,7 +61,7 @@ constexpr bool HAS_GEMM = BYTES > 16;  // it was not measured on others
 constexpr int with_gemm(int most) { return HAS_GEMM ? most : 24; }
 
 // A kernel's name is its lane function's, or that of another (BY). The largest n are from bench/crossovers.py: 32, or one
-// for each dtype; where gemm.cpp does most of the work of one matrix, those hold for variants that use it.
+// for each dtype; where gemm.cpp and trsm.cpp do most of the work of one matrix, those hold for variants that have both.
 #define EACH(name, function, s, d, c, z, workspace)                                                  \
     {#name, 0, function<S>, s, workspace}, {#name, 1, function<D>, d, workspace},                    \
     {#name, 2, function<C>, c, workspace}, {#name, 3, function<Z>, z, workspace}
@@ -75,8 +75,8 @@ const matkern::LaneKernel kernels[] = {
     KERNEL(cholesky, nullptr),
     KERNEL(cholesky_vjp, nullptr),
     KERNEL(cholesky_jvp, nullptr),
-    KERNEL(cholesky_solve, nullptr),
-    KERNEL(cholesky_solve_vjp, three_solutions),
+    KERNEL_OF_GEMM(cholesky_solve, 32, 24, 24, 32, nullptr),
+    KERNEL_OF_GEMM(cholesky_solve_vjp, 32, 32, 24, 24, three_solutions),
     KERNEL(cholesky_solve_jvp, solution),
     KERNEL(det, factored),
     KERNEL(det_vjp, nullptr),
@@ -87,8 +87,8 @@ const matkern::LaneKernel kernels[] = {
     KERNEL_OF_GEMM(eigh_vjp, 32, 20, 32, 32, two_matrices),
     KERNEL_OF_GEMM(eigh_jvp, 32, 12, 32, 32, two_matrices),
     KERNEL(expm, exponential_by_powers),
-    KERNEL_OF_GEMM(expm_vjp, 32, 24, 16, 16, eight_matrices),
-    KERNEL_OF_GEMM(expm_jvp, 32, 24, 16, 16, eight_matrices),
+    KERNEL_OF_GEMM(expm_vjp, 24, 24, 16, 16, eight_matrices),
+    KERNEL_OF_GEMM(expm_jvp, 24, 24, 16, 16, eight_matrices),
     KERNEL(expm_hermitian, exponential_by_values),
     KERNEL(expm_hermitian_vjp, factored),
     KERNEL_BY(expm_hermitian_jvp, expm_hermitian_vjp, factored),
@@ -113,18 +113,18 @@ const matkern::LaneKernel kernels[] = {
     KERNEL_OF_GEMM(pinv_vjp, 24, 12, 12, 8, three_smaller),
     KERNEL_OF_GEMM(pinv_jvp, 24, 8, 12, 7, three_smaller),
     KERNEL(qr, reflected),
-    KERNEL(qr_vjp, thin_qr),
-    KERNEL(qr_jvp, thin_qr),
+    KERNEL_OF_GEMM(qr_vjp, 32, 24, 24, 24, thin_qr),
+    KERNEL_OF_GEMM(qr_jvp, 32, 24, 24, 24, thin_qr),
     KERNEL(solve, factored),
-    KERNEL(solve_vjp, solution),
-    KERNEL(solve_jvp, nullptr),
+    KERNEL_OF_GEMM(solve_vjp, 24, 12, 20, 12, solution),
+    KERNEL_OF_GEMM(solve_jvp, 24, 12, 12, 12, nullptr),
     KERNEL(svd, bidiagonal),
-    KERNEL_OF_GEMM(svd_vjp, 24, 12, 32, 32, thin_svd),
+    KERNEL_OF_GEMM(svd_vjp, 15, 10, 32, 32, thin_svd),
     KERNEL_OF_GEMM(svd_jvp, 32, 16, 32, 32, thin_svd),
     KERNEL_BY(svdvals, svd, bidiagonal),
-    KERNEL(solve_triangular, nullptr),
-    KERNEL(solve_triangular_vjp, solution),
-    KERNEL(solve_triangular_jvp, nullptr),
+    KERNEL_OF_GEMM(solve_triangular, 15, 12, 16, 12, nullptr),
+    KERNEL_OF_GEMM(solve_triangular_vjp, 24, 12, 12, 12, solution),
+    KERNEL_OF_GEMM(solve_triangular_jvp, 32, 24, 32, 32, nullptr),
 };
 
 }  // namespace

@@ -9,7 +9,7 @@ Prints the time of one matrix at a time over that of lanes, the median of interl
 import argparse
 
 from cases import CASES
-from kernels import draw, interleaved, median_ratio
+from kernels import draw, interleaved, median_ratio, with_lanes
 from matkern.kernels import gufunc
 
 import matkern as mk
@@ -30,14 +30,7 @@ def runs(case, n, dtype):
 
 
 def ratio(run, lanes):
-    def up_to(limit):
-        def call():
-            gufunc.set_lanes(lanes, limit)
-            run()
-
-        return call
-
-    times = interleaved([up_to(1), up_to(SIZES[-1])])
+    times = interleaved([with_lanes(lanes, limit, run) for limit in (1, SIZES[-1])])
     gufunc.set_lanes(lanes)
     return median_ratio(times)
 

@@ -4,6 +4,7 @@ import statistics
 import time
 
 import numpy as np
+from matkern.kernels import gufunc
 
 from matkern.calls import Call
 
@@ -21,6 +22,16 @@ def draw(case, batch, n, dtype):
     bars, dots = like(op.differentiable_outputs), like(op.differentiable_inputs)
     bars = {k: g * values[k] if values[k].dtype.kind == "c" else g for k, g in bars.items()}  # no part along phases
     return call, bars, dots
+
+
+def with_lanes(choice, limit, run):
+    """`run` with that instruction set, and lanes for matrices up to the limit: with 1, for none but numbers."""
+
+    def call():
+        gufunc.set_lanes(choice, limit)
+        run()
+
+    return call
 
 
 def interleaved(functions, rounds=5, seconds=0.01):

@@ -134,6 +134,8 @@ cdef enum:
     MOST_PIECES = 32
 
 cdef extern from "level3.h":
+    enum:
+        LARGEST_SYSTEM "MATKERN_LARGEST_SYSTEM"
     ctypedef struct Product "matkern_product":
         char dtype, hermitian, triangle
         bint strict, small
@@ -341,11 +343,6 @@ cdef inline void trmm_strict(char uplo, char trans, Py_ssize_t m, Py_ssize_t n, 
         b[i if down else (m - 1) * ldb + i] = 0
 
 
-# A triangular system of more rows than this is solved by halves.
-cdef enum:
-    LEAF = 32
-
-
 cdef inline void trsm_leaf(System *p) noexcept nogil:
     cdef int m = <int> p.m, n = <int> p.n, lda = ld_(p.lda), ldb = ld_(p.ldb)
     cdef char side = c'R' if p.side == c'L' else c'L', tri = other(p.uplo)
@@ -375,7 +372,7 @@ cdef inline void trsm_halves(char side, char uplo, char trans, char diag, Py_ssi
         return
     if side == c'L' and n == 1 and ldb == 1 and (trans != c'C' or scalar is s or scalar is d) and alpha == 1:
         trsv(uplo, trans, diag, m, a, lda, b)
-    elif size <= LEAF:
+    elif size <= LARGEST_SYSTEM:
         p.dtype, p.side, p.uplo, p.trans, p.diag = letter(a), side, uplo, trans, diag
         p.m, p.n, p.lda, p.ldb = m, n, lda, ldb
         p.alpha, p.a, p.b = &alpha, <char*> a, <char*> b

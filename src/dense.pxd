@@ -235,11 +235,11 @@ cdef inline double norm(Py_ssize_t size, scalar *a) noexcept nogil:
     """The Euclidean norm, if need be scaled by the largest part so that no square over- or underflows; not finite if an
     entry is not."""
     cdef Py_ssize_t i
+    cdef Py_ssize_t parts = 2 * size if scalar is c or scalar is z else size
     cdef double largest = 0, total = sum_of_squares(size, a), part
     if 1e-250 < total < 1e300:                              # what underflows then is rounding of the rest
         return sqrt(total)
-    size = 2 * size if scalar is c or scalar is z else size
-    for i in range(size):
+    for i in range(parts):
         part = fabs(get_real(a, i))
         if isnan(part):
             return NAN
@@ -247,7 +247,7 @@ cdef inline double norm(Py_ssize_t size, scalar *a) noexcept nogil:
     if largest == 0 or isinf(largest):
         return largest
     total = 0
-    for i in range(size):
+    for i in range(parts):
         part = get_real(a, i) / largest
         total += part * part
     return largest * sqrt(total)

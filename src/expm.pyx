@@ -32,8 +32,8 @@ rounding however close the two are. L is its own adjoint there, and maps the Her
 from libc.math cimport cos, exp, expm1, fabs, floor, fmin, frexp, isfinite, ldexp, log2, pow, sin, sqrt
 from numpy.linalg import LinAlgError
 
-from blas cimport c, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, transpose, use_level3, z
-from dense cimport all_finite, copy, fill, hermitian_lower, mirror, scale, scale_by_power
+from blas cimport c, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, transpose, use_level3, z
+from dense cimport all_finite, copy, fill, hermitian_lower, mirror, scale, scale_by_power, scale_columns
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport heevd, heevd_workspace
 from pivoted cimport factor, pivots_valid, solve_factored
@@ -422,10 +422,9 @@ cdef Py_ssize_t derivative_workspace(const Py_ssize_t *n, const int *option) noe
 # Hermitian matrices
 
 cdef int forward_hermitian(scalar **x, const Py_ssize_t *size, const int *option, scalar *work) noexcept nogil:
-    cdef Py_ssize_t i, j, n = size[0], square = size[0] * size[0]
+    cdef Py_ssize_t j, n = size[0], square = size[0] * size[0]
     cdef scalar *w = x[2]
     cdef scalar *q = x[3]
-    cdef scalar root
     if w is NULL:
         w = work
         work += n
@@ -437,9 +436,8 @@ cdef int forward_hermitian(scalar **x, const Py_ssize_t *size, const int *option
     if heevd(c'L', n, <scalar*> x[0], w, q, work) > 0:
         return NO_CONVERGENCE
     for j in range(n):
-        root = <scalar> exp(get_real(w, j))
-        for i in range(n):
-            work[i * n + j] = q[i * n + j] * root
+        set_real(work + square, j, exp(get_real(w, j)))
+    scale_columns(n, n, q, work + square, work)
     gemmt(c'L', False, c'N', c'C', n, n, 1, work, n, q, n, 0, x[1], n)
     mirror(n, x[1])
     return 0

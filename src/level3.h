@@ -15,6 +15,8 @@ typedef struct matkern_product {    /* of one dtype: C := alpha op(A) op(B) + be
     int64_t pieces;                 /* that threads share it in */
 } matkern_product;
 
+enum { MATKERN_LARGEST_SYSTEM = 32 };   /* rows of A that lanes/trsm.cpp takes, and blas.pxd does not halve */
+
 typedef struct matkern_system {     /* of one dtype: B := alpha op(A)^-1 B (side L) or alpha B op(A)^-1 (R) */
     char dtype;                     /* BLAS's letter */
     char side, uplo, trans, diag;

@@ -83,7 +83,7 @@ class TestProduct:
             np.testing.assert_array_equal(x[:, half:], b[:, half:] - exact(m, b[:, :half]))
 
     def test_system_of_powers_of_two(self, rng, dtype):
-        """Substitution by sums of a few integers is exact, from either side of A and for each op."""
+        """Substitution by sums of a few integers is exact, for each op."""
         for n, k in itertools.product((1, 2, 5, 16, 31, 32), (1, 2, 7, 8, 9, 16, 33, 130)):
             strict = np.tril(integers(rng, (n, n), dtype), -1) * (rng.random((n, n)) < 2 / n)
             a = (strict + np.diag(rng.choice([0.5, 1, 2, 4], n))).astype(dtype)

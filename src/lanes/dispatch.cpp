@@ -48,12 +48,12 @@ void set_lane_variant(const LaneVariant *variant) { variants().chosen = variant;
 
 int product_fits(const matkern_product *product) {
     const LaneVariant *variant = lane_variant();
-    return variant && variant->gemm_fits && variant->gemm_fits(*product);
+    return variant && variant->gemm_fits(*product);
 }
 
 int small_product(const matkern_product *product) {
     const LaneVariant *variant = lane_variant();
-    return variant && variant->gemm && variant->gemm(*product);
+    return variant && variant->gemm(*product);
 }
 
 int small_system(const matkern_system *system) {

@@ -26,10 +26,12 @@ void transpose_pairs(ptrdiff_t m, ptrdiff_t n, const double *a, ptrdiff_t lda, d
 }
 
 // out := B^T for B of shape (n, k)
-template <class T, int PARTS> void transpose_right(const matkern_product &p, void *out) {
-    if constexpr (sizeof(T) * PARTS == 4) transpose_matrix(p.n, p.k, (const float *)p.b, p.ldb, (float *)out, p.n);
-    else if constexpr (sizeof(T) * PARTS == 8) transpose_matrix(p.n, p.k, (const double *)p.b, p.ldb, (double *)out, p.n);
-    else transpose_pairs(p.n, p.k, (const double *)p.b, p.ldb, (double *)out);
+template <int SIZE> void transpose_right(const matkern_product &p, void *out) {
+    if constexpr (SIZE == 16) transpose_pairs(p.n, p.k, reinterpret_cast<const double *>(p.b), p.ldb, static_cast<double *>(out));
+    else {
+        using Item = std::conditional_t<SIZE == 4, float, double>;
+        transpose_matrix(p.n, p.k, reinterpret_cast<const Item *>(p.b), p.ldb, static_cast<Item *>(out), p.n);
+    }
 }
 
 template <class F, int... I> inline void unroll(F f, std::integer_sequence<int, I...>) {
@@ -39,8 +41,10 @@ template <int K, class F> inline void unroll(F f) { unroll(f, std::make_integer_
 
 // Columns and strides are counted in components, of which a complex number has two. The two sums of a tile of such are the
 // products with the real and with the imaginary parts of A, and make, with the components of the second one swapped,
-//     first (x, y) + second (y', x').
-template <class T, int W, int PARTS> struct Gemm {
+//     scale (x, y) + cross (y', x').
+template <class N> struct Gemm {
+    using T = typename N::scalar;
+    static constexpr int W = N::width, PARTS = N::parts;
     using V = typename vector_of<T, W>::type;
     using Int = typename bits_of<T>::type;
     using Index = typename vector_of<Int, W>::type;
@@ -51,7 +55,7 @@ template <class T, int W, int PARTS> struct Gemm {
     ptrdiff_t ldb;
     T *c;
     ptrdiff_t ldc;
-    V first, second;        // alpha, with the signs of i and of conjugates
+    V scale, cross;         // alpha, with the signs of i and of conjugates
     T beta;
     char triangle;
     bool strict;
@@ -81,8 +85,8 @@ template <class T, int W, int PARTS> struct Gemm {
         unroll<R>([&](auto r) {
             V value[S];
             unroll<S>([&](auto s) {
-                value[s] = first * sum[0][r][s];
-                if constexpr (PARTS == 2) value[s] += second * swapped(sum[1][r][s], std::make_integer_sequence<int, W>{});
+                value[s] = scale * sum[0][r][s];
+                if constexpr (PARTS == 2) value[s] += cross * swapped(sum[1][r][s], std::make_integer_sequence<int, W>{});
                 if constexpr (ADD) value[s] += beta * load<V>(out + r * ldout + place<S>(s, tail));
             });
             unroll<S>([&](auto s) {
@@ -142,7 +146,9 @@ template <class T, int W, int PARTS> struct Gemm {
     }
 };
 
-template <class T, int W, int PARTS> bool is_small(const matkern_product &p) {
+template <class N> bool is_small(const matkern_product &p) {
+    using T = typename N::scalar;
+    constexpr ptrdiff_t W = N::width, PARTS = N::parts;
     const T *alpha = static_cast<const T *>(p.alpha), *beta = static_cast<const T *>(p.beta);
     constexpr ptrdiff_t MOST = LARGEST / sizeof(T) / PARTS;
     bool real = PARTS == 1 || (alpha[1] == 0 && beta[1] == 0);
@@ -151,7 +157,9 @@ template <class T, int W, int PARTS> bool is_small(const matkern_product &p) {
         && (p.transa == 'N' || p.k * p.m <= MOST) && p.m * p.n <= 4 * MOST;
 }
 
-template <class T, int W, int PARTS> bool multiply(const matkern_product &p) {
+template <class N> bool multiply(const matkern_product &p) {
+    using T = typename N::scalar;
+    constexpr int W = N::width, PARTS = N::parts;
     ptrdiff_t columns = p.n * PARTS, room = p.k * columns * ptrdiff_t(sizeof(T));
     const T *alpha = static_cast<const T *>(p.alpha), *beta = static_cast<const T *>(p.beta);
     if (columns < W) return false;                  // of a piece
@@ -162,20 +170,20 @@ template <class T, int W, int PARTS> bool multiply(const matkern_product &p) {
         memory = std::malloc(room + BYTES);
         if (!memory) return false;
         T *copy = reinterpret_cast<T *>((reinterpret_cast<uintptr_t>(memory) + BYTES) & ~uintptr_t(BYTES - 1));
-        transpose_right<T, PARTS>(p, copy);
+        transpose_right<sizeof(T) * PARTS>(p, copy);
         b = copy;
         ldb = columns;
     }
     bool plain = p.transa == 'N';
     T sign_a = p.transa == 'C' ? -1 : 1, sign_b = p.transb == 'C' ? -1 : 1;
-    typename vector_of<T, W>::type first{}, second{};
+    typename vector_of<T, W>::type scale{}, cross{};
     for (int i = 0; i < W; ++i) {
         bool imaginary = PARTS == 2 && i % 2;
-        first[i] = imaginary ? sign_b * *alpha : *alpha;
-        second[i] = imaginary ? sign_a * *alpha : -sign_a * sign_b * *alpha;
+        scale[i] = imaginary ? sign_b * *alpha : *alpha;
+        cross[i] = imaginary ? sign_a * *alpha : -sign_a * sign_b * *alpha;
     }
-    Gemm<T, W, PARTS>{p.k, columns, reinterpret_cast<const T *>(p.a), plain ? lda : PARTS, plain ? PARTS : lda, b, ldb,
-                      reinterpret_cast<T *>(p.c), p.ldc * PARTS, first, second, *beta, p.triangle, p.strict != 0}.run(p.m);
+    Gemm<N>{p.k, columns, reinterpret_cast<const T *>(p.a), plain ? lda : PARTS, plain ? PARTS : lda, b, ldb,
+                      reinterpret_cast<T *>(p.c), p.ldc * PARTS, scale, cross, *beta, p.triangle, p.strict != 0}.run(p.m);
     std::free(memory);
     return true;
 }
@@ -183,21 +191,11 @@ template <class T, int W, int PARTS> bool multiply(const matkern_product &p) {
 }  // namespace
 
 bool gemm_fits(const matkern_product &p) {
-    switch (p.dtype) {
-        case 's': return is_small<float, BYTES / 4, 1>(p);
-        case 'd': return is_small<double, BYTES / 8, 1>(p);
-        case 'c': return is_small<float, BYTES / 4, 2>(p);
-        default: return is_small<double, BYTES / 8, 2>(p);
-    }
+    return HAS_GEMM && with_number(p.dtype, [&](auto number) { return is_small<decltype(number)>(p); });
 }
 
 bool gemm(const matkern_product &p) {
-    switch (p.dtype) {
-        case 's': return multiply<float, BYTES / 4, 1>(p);
-        case 'd': return multiply<double, BYTES / 8, 1>(p);
-        case 'c': return multiply<float, BYTES / 4, 2>(p);
-        default: return multiply<double, BYTES / 8, 2>(p);
-    }
+    return with_number(p.dtype, [&](auto number) { return multiply<decltype(number)>(p); });
 }
 
 }  // namespace LANES

@@ -4,6 +4,7 @@
 
 namespace LANES {
 
+constexpr bool HAS_GEMM = BYTES > 16;   // no product fits others, on which it was not measured
 bool gemm_fits(const matkern_product &p);
 bool gemm(const matkern_product &p);
 bool trsm(const matkern_system &p);

@@ -22,11 +22,6 @@
 namespace LANES {
 namespace {
 
-using S = Real<float, BYTES / 4>;
-using D = Real<double, BYTES / 8>;
-using C = Complex<float, BYTES / 4>;
-using Z = Complex<double, BYTES / 8>;
-
 ptrdiff_t matrix(const ptrdiff_t *n) { return n[0] * n[0]; }
 ptrdiff_t factored(const ptrdiff_t *n) { return n[0] * (n[0] + 1); }
 ptrdiff_t two_matrices(const ptrdiff_t *n) { return 2 * n[0] * n[0]; }
@@ -57,7 +52,6 @@ ptrdiff_t thin_svd(const ptrdiff_t *n) {
 ptrdiff_t solution(const ptrdiff_t *n) { return n[0] * n[1]; }
 ptrdiff_t three_solutions(const ptrdiff_t *n) { return 3 * n[0] * n[1]; }
 
-constexpr bool HAS_GEMM = BYTES > 16;  // it was not measured on others
 constexpr int with_gemm(int most) { return HAS_GEMM ? most : 24; }
 
 // A kernel's name is its lane function's, or that of another (BY). The largest n are from bench/crossovers.py: 32, or one
@@ -136,8 +130,8 @@ const matkern::LaneVariant variant = {NAME,
                                       sizeof(kernels) / sizeof(kernels[0]),
                                       pack<BYTES>,
                                       unpack<BYTES>,
-                                      HAS_GEMM ? gemm_fits : nullptr,
-                                      HAS_GEMM ? gemm : nullptr,
+                                      gemm_fits,
+                                      gemm,
                                       trsm};
 
 }  // namespace LANES

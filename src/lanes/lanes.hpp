@@ -43,7 +43,7 @@ struct LaneVariant {
     void (*pack)(const LaneOperand *operand, int width, int blocks, char *first, char *const *each);
     // The way back, of `count` matrices. Returns those with a number that is not finite (of integers none).
     uint64_t (*unpack)(const LaneOperand *operand, int width, int count, char *first, char *const *each);
-    // Of one matrix: gemm.cpp, NULL if no product fits, and trsm.cpp.
+    // Of one matrix: gemm.cpp and trsm.cpp.
     bool (*gemm_fits)(const matkern_product &product);
     bool (*gemm)(const matkern_product &product);
     bool (*trsm)(const matkern_system &system);

@@ -135,6 +135,17 @@ template <class T, int W> inline Real<T, W> modulus(Complex<T, W> a) {
     return select(is_zero(a), Real<T, W>(T(0)), high * sqrt(Real<T, W>(T(1)) + ratio * ratio));
 }
 
+// The numbers of each dtype that fill this instruction set's registers.
+using S = Real<float, BYTES / 4>;
+using D = Real<double, BYTES / 8>;
+using C = Complex<float, BYTES / 4>;
+using Z = Complex<double, BYTES / 8>;
+
+// Calls f with a number of the dtype of BLAS's letter.
+template <class F> inline bool with_number(char letter, F f) {
+    return letter == 's' ? f(S()) : letter == 'd' ? f(D()) : letter == 'c' ? f(C()) : f(Z());
+}
+
 // The numbers I of a and, from its width on, of b.
 template <class V, int... I> inline V pick(V a, V b) {
 #if defined(__clang__)

@@ -7,7 +7,7 @@
 namespace LANES {
 namespace {
 
-constexpr ptrdiff_t LARGEST = 32;   // rows of A
+constexpr ptrdiff_t LARGEST = MATKERN_LARGEST_SYSTEM;
 constexpr int VECTORS = 8;          // beside each other, at most
 
 // The entries of op(A), the same in each lane of a number N.
@@ -121,12 +121,7 @@ template <class N> bool solve(const matkern_system &p) {
 }  // namespace
 
 bool trsm(const matkern_system &p) {
-    switch (p.dtype) {
-        case 's': return solve<Real<float, BYTES / 4>>(p);
-        case 'd': return solve<Real<double, BYTES / 8>>(p);
-        case 'c': return solve<Complex<float, BYTES / 4>>(p);
-        default: return solve<Complex<double, BYTES / 8>>(p);
-    }
+    return with_number(p.dtype, [&](auto number) { return solve<decltype(number)>(p); });
 }
 
 }  // namespace LANES

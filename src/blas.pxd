@@ -138,7 +138,7 @@ cdef extern from "level3.h":
         LARGEST_SYSTEM "MATKERN_LARGEST_SYSTEM"
     ctypedef struct Product "matkern_product":
         char dtype, hermitian, triangle
-        bint strict, small
+        bint strict, ours
         char transa, transb
         int64_t m, n, k, lda, ldb, ldc
         char *a
@@ -191,7 +191,7 @@ cdef inline void multiply(Product *p) noexcept nogil:
             chemm(side, uplo, &n, &m, <c*> p.alpha, <c*> p.a, &lda, <c*> p.b, &ldb, <c*> p.beta, <c*> p.c, &ldc)
         else:
             zhemm(side, uplo, &n, &m, <z*> p.alpha, <z*> p.a, &lda, <z*> p.b, &ldb, <z*> p.beta, <z*> p.c, &ldc)
-    elif p.small and matkern_lent.multiply(p):
+    elif p.ours and matkern_lent.multiply(p):
         pass
     elif p.dtype == c's':
         sgemm(&p.transb, &p.transa, &n, &m, &k, <s*> p.alpha, <s*> p.b, &ldb, <s*> p.a, &lda, <s*> p.beta,
@@ -233,7 +233,7 @@ cdef inline void multiply_shared(Product *p) noexcept nogil:
     cdef double work = <double> p.m * p.n * p.k
     if p.m == 0 or p.n == 0:
         return
-    p.small = fits(p)
+    p.ours = fits(p)
     if work < SHARED_ABOVE or matkern_lent is NULL:
         multiply(p)
     else:
@@ -245,7 +245,7 @@ cdef inline Product product(char hermitian, char transa, char transb, Py_ssize_t
                             scalar *alpha, scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb,
                             scalar *beta, scalar *c_, Py_ssize_t ldc) noexcept nogil:
     cdef Product p
-    p.dtype, p.hermitian, p.triangle, p.strict, p.small = letter(a), hermitian, 0, False, False
+    p.dtype, p.hermitian, p.triangle, p.strict, p.ours = letter(a), hermitian, 0, False, False
     p.transa, p.transb = transa, transb
     p.m, p.n, p.k, p.lda, p.ldb, p.ldc = m, n, k, lda, ldb, ldc
     p.a, p.b, p.c, p.alpha, p.beta = <char*> a, <char*> b, <char*> c_, alpha, beta
@@ -457,9 +457,9 @@ cdef inline void gemmt_halves(Product *p, scalar *a, scalar *b, scalar *c_, Py_s
     cdef Product own = p[0]
     own.m, own.n = n, n
     own.a, own.b, own.c = <char*> a, <char*> b, <char*> c_
-    if not p.small:
-        own.small = fits(&own)
-    if own.small and matkern_lent.multiply(&own):
+    if not p.ours:
+        own.ours = fits(&own)
+    if own.ours and matkern_lent.multiply(&own):
         return
     if n <= GEMMT_BASE:
         gemmt_leaf(&own, a, b, c_)
@@ -511,7 +511,7 @@ cdef inline void gemmt(char uplo, bint strict, char transa, char transb, Py_ssiz
     cdef Product p = product(0, transa, transb, n, n, k, &alpha, a, lda, b, ldb, &beta, c_, ldc)
     cdef double work = <double> n * n * k / 2
     p.triangle, p.strict = uplo, strict
-    p.small = fits(&p)
+    p.ours = fits(&p)
     if work < SHARED_ABOVE or matkern_lent is NULL:
         gemmt_halves(&p, a, b, c_, n)
     else:

@@ -7,7 +7,7 @@ typedef struct matkern_product {    /* of one dtype: C := alpha op(A) op(B) + be
     char hermitian;                 /* A is, and this its triangle as BLAS sees it; 0: A is any matrix */
     char triangle;                  /* of row-major C that is made, L or U; 0: all of C */
     int strict;                     /* that triangle is without its diagonal */
-    int small;                      /* it, or what it is a piece of, fits lanes/gemm.cpp; never a Hermitian one */
+    int ours;                       /* it, or what it is a piece of, is faster in lanes/gemm.cpp; never a Hermitian one */
     char transa, transb;
     int64_t m, n, k, lda, ldb, ldc;
     char *a, *b, *c;
@@ -28,7 +28,7 @@ typedef struct matkern_system {     /* of one dtype: B := alpha op(A)^-1 B (side
 
 typedef struct matkern_level3 {     /* of gufunc.pyx, for the other modules */
     void (*share)(int64_t pieces, void (*body)(void *context, int64_t first, int64_t last), void *context);
-    int (*fits)(const matkern_product *product);        /* whether it is small: worth `multiply` */
+    int (*fits)(const matkern_product *product);        /* whether `multiply` is faster than BLAS */
     int (*multiply)(const matkern_product *product);    /* whether it was done, and is not left to BLAS */
     int (*solve)(const matkern_system *system);         /* the same */
 } matkern_level3;

@@ -41,6 +41,10 @@ def shapes(rng, count):
         (9, BEYOND, 250),
         (250, 40, BEYOND),
         (BEYOND, 250, 9),
+        (701, 333, 402),  # blocks in each direction
+        (32, 32, 2882),  # blocks of columns of which the last one would be less than a vector, in one dtype or another
+        (40, 64, 5763),
+        (33, 32, 11523),
     ]
 
 

@@ -51,7 +51,7 @@ int product_fits(const matkern_product *product) {
     return variant && variant->gemm_fits(*product);
 }
 
-int small_product(const matkern_product *product) {
+int own_product(const matkern_product *product) {
     const LaneVariant *variant = lane_variant();
     return variant && variant->gemm(*product);
 }

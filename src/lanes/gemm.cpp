@@ -1,8 +1,11 @@
-// One product of matrices too small for BLAS, which spends too long on packing them: C in tiles of registers, A by entries,
-// B by rows, where they lie. Only B^T is copied. setup.py compiles this file for each instruction set, like lanes.cpp.
+// One product of matrices for which BLAS is slower: of small ones, as it spends too long on packing them, C in tiles of
+// registers, A by entries, B by rows, where they lie, only B^T copied; of larger ones in blocks. setup.py compiles this file
+// for each instruction set, like lanes.cpp.
 #include "gemm.hpp"
 
+#include <algorithm>
 #include <cstdlib>
+#include <cstring>
 
 #include "number.hpp"
 #include "shuffle.hpp"
@@ -14,23 +17,30 @@ namespace {
 // A if it is read by columns; of C, whose columns are gone through in strips, four times as many.
 constexpr ptrdiff_t LARGEST = BYTES == 64 ? 1 << 19 : 1 << 17;
 
+// In blocks it is up to so many bytes of A, and of A^T, with AVX-512; with AVX2 it is as fast as BLAS.
+constexpr bool HAS_BLOCKS = BYTES == 64;
+constexpr ptrdiff_t LARGEST_A = 1 << 24, LARGEST_A_TRANSPOSED = 1 << 22;
+constexpr ptrdiff_t LEAST = 32;         // of rows, columns and products to a sum
+constexpr ptrdiff_t DEPTH = 256, LARGEST_B = 3 << 18;   // of a block: its sums, and bytes of B, of which some more fit
+
 // out := A^T of numbers of 16 bytes.
-void transpose_pairs(ptrdiff_t m, ptrdiff_t n, const double *a, ptrdiff_t lda, double *out) {
+void transpose_pairs(ptrdiff_t m, ptrdiff_t n, const double *a, ptrdiff_t lda, double *out, ptrdiff_t ldout) {
     using V = vector_of<double, 2>::type;
     for (ptrdiff_t i0 = 0; i0 < m; i0 += 4)
         for (ptrdiff_t j = 0; j < n; ++j)
             for (ptrdiff_t i = i0; i < i0 + 4 && i < m; ++i) {
                 V number = load<V>(a + 2 * (i * lda + j));
-                __builtin_memcpy(out + 2 * (j * m + i), &number, sizeof number);
+                __builtin_memcpy(out + 2 * (j * ldout + i), &number, sizeof number);
             }
 }
 
-// out := B^T for B of shape (n, k)
-template <int SIZE> void transpose_right(const matkern_product &p, void *out) {
-    if constexpr (SIZE == 16) transpose_pairs(p.n, p.k, reinterpret_cast<const double *>(p.b), p.ldb, static_cast<double *>(out));
+// out := A^T of numbers of any dtype.
+template <class N> void transpose_numbers(ptrdiff_t m, ptrdiff_t n, const void *a, ptrdiff_t lda, void *out, ptrdiff_t ldout) {
+    constexpr int size = N::parts * sizeof(typename N::scalar);
+    if constexpr (size == 16) transpose_pairs(m, n, static_cast<const double *>(a), lda, static_cast<double *>(out), ldout);
     else {
-        using Item = std::conditional_t<SIZE == 4, float, double>;
-        transpose_matrix(p.n, p.k, reinterpret_cast<const Item *>(p.b), p.ldb, static_cast<Item *>(out), p.n);
+        using Item = std::conditional_t<size == 4, float, double>;
+        transpose_matrix(m, n, static_cast<const Item *>(a), lda, static_cast<Item *>(out), ldout);
     }
 }
 
@@ -146,34 +156,103 @@ template <class N> struct Gemm {
     }
 };
 
-template <class N> bool is_small(const matkern_product &p) {
+// Whether what is read again stays in the second cache where it lies.
+template <class N> bool fits_cache(const matkern_product &p) {
+    constexpr ptrdiff_t MOST = LARGEST / sizeof(typename N::scalar) / N::parts;
+    return p.k * p.n <= MOST && (p.transa == 'N' || p.k * p.m <= MOST) && p.m * p.n <= 4 * MOST;
+}
+
+template <class N> bool is_faster(const matkern_product &p) {
     using T = typename N::scalar;
     constexpr ptrdiff_t W = N::width, PARTS = N::parts;
     const T *alpha = static_cast<const T *>(p.alpha), *beta = static_cast<const T *>(p.beta);
-    constexpr ptrdiff_t MOST = LARGEST / sizeof(T) / PARTS;
     bool real = PARTS == 1 || (alpha[1] == 0 && beta[1] == 0);
-    bool worth_copying = p.transb == 'N' || p.m > 4;
-    return p.n * PARTS >= W && *alpha != 0 && real && worth_copying && p.k * p.n <= MOST
-        && (p.transa == 'N' || p.k * p.m <= MOST) && p.m * p.n <= 4 * MOST;
+    if (p.n * PARTS < W || *alpha == 0 || !real) return false;
+    if (fits_cache<N>(p)) return p.transb == 'N' || p.m > 4;    // B^T is worth copying
+    ptrdiff_t bytes = p.m * p.k * PARTS * ptrdiff_t(sizeof(T));
+    return HAS_BLOCKS && !p.triangle && p.m >= LEAST && p.n >= LEAST && p.k >= LEAST
+        && bytes <= (p.transa == 'N' ? LARGEST_A : LARGEST_A_TRANSPOSED);
+}
+
+// Memory for numbers T, at the start of a vector; NULL: there is none.
+template <class T> struct Scratch {
+    void *memory;
+    T *numbers;
+    explicit Scratch(ptrdiff_t count)
+        : memory(std::malloc(count * sizeof(T) + BYTES)),
+          numbers(memory ? reinterpret_cast<T *>((reinterpret_cast<uintptr_t>(memory) + BYTES) & ~uintptr_t(BYTES - 1)) : nullptr) {}
+    Scratch(const Scratch &) = delete;
+    ~Scratch() { std::free(memory); }
+};
+
+// The length of the pieces of `total`, each at most `most` and but for the last one a multiple of `unit`.
+inline ptrdiff_t even(ptrdiff_t total, ptrdiff_t most, ptrdiff_t unit) {
+    ptrdiff_t pieces = (total + most - 1) / most;
+    return (total + pieces * unit - 1) / (pieces * unit) * unit;
+}
+
+// Copies so many numbers, of which FULL is the usual one.
+template <ptrdiff_t FULL, class T> inline void copy_row(ptrdiff_t count, const T *from, T *to) {
+    if (count == FULL) __builtin_memcpy(to, from, FULL * sizeof(T));
+    else std::memcpy(to, from, count * sizeof(T));
+}
+
+// The product in blocks: copies of B's, in panels as wide as a tile, stay in the second cache, and strips of A, of which A^T's
+// are copied, in the first one.
+template <class N> bool multiply_blocks(const matkern_product &p, Gemm<N> whole) {
+    using T = typename N::scalar;
+    constexpr ptrdiff_t W = N::width, PARTS = N::parts, STRIP = 8, PANEL = 3 * W;
+    ptrdiff_t depth = even(p.k, DEPTH, 8), columns = even(whole.columns, LARGEST_B / DEPTH / sizeof(T), PANEL);
+    Scratch<T> scratch(depth * (columns + W + STRIP * PARTS));
+    if (!scratch.memory) return false;
+    T *strip = scratch.numbers, *panels = strip + depth * STRIP * PARTS;
+    for (ptrdiff_t j0 = 0, end; j0 < whole.columns; j0 = end) {
+        end = whole.columns - j0 < columns + W ? whole.columns : j0 + columns;   // none is less than a vector
+        for (ptrdiff_t k0 = 0; k0 < p.k; k0 += depth) {
+            Gemm<N> block = whole;
+            block.depth = std::min(depth, p.k - k0);
+            if (k0) block.beta = 1;
+            auto each_panel = [&](auto f) {
+                for (ptrdiff_t j = j0; j < end; j += block.columns) {
+                    block.columns = block.ldb = end - j > PANEL + W ? PANEL : end - j;
+                    f(j, panels + (j - j0) * block.depth);
+                }
+            };
+            if (p.transb == 'N')
+                for (ptrdiff_t k = 0; k < block.depth; ++k)
+                    each_panel([&](ptrdiff_t j, T *panel) {
+                        copy_row<PANEL>(block.columns, whole.b + (k0 + k) * whole.ldb + j, panel + k * block.columns);
+                    });
+            else
+                each_panel([&](ptrdiff_t j, T *panel) {
+                    const T *from = whole.b + j * p.ldb + k0 * PARTS;
+                    transpose_numbers<N>(block.columns / PARTS, block.depth, from, p.ldb, panel, block.columns / PARTS);
+                });
+            for (ptrdiff_t i = 0; i < p.m; i += STRIP) {
+                ptrdiff_t rows = std::min(STRIP, p.m - i);
+                block.a = whole.a + i * whole.row + k0 * whole.column;
+                if (p.transa != 'N') {
+                    for (ptrdiff_t k = 0; k < block.depth; ++k)
+                        copy_row<STRIP * PARTS>(rows * PARTS, block.a + k * whole.column, strip + k * STRIP * PARTS);
+                    block.a = strip, block.column = STRIP * PARTS;
+                }
+                each_panel([&](ptrdiff_t j, T *panel) {
+                    block.b = panel;
+                    block.c = whole.c + i * whole.ldc + j;
+                    block.run(rows);
+                });
+            }
+        }
+    }
+    return true;
 }
 
 template <class N> bool multiply(const matkern_product &p) {
     using T = typename N::scalar;
     constexpr int W = N::width, PARTS = N::parts;
-    ptrdiff_t columns = p.n * PARTS, room = p.k * columns * ptrdiff_t(sizeof(T));
     const T *alpha = static_cast<const T *>(p.alpha), *beta = static_cast<const T *>(p.beta);
+    ptrdiff_t columns = p.n * PARTS, ldb = p.ldb * PARTS, lda = p.lda * PARTS;
     if (columns < W) return false;                  // of a piece
-    const T *b = reinterpret_cast<const T *>(p.b);
-    ptrdiff_t ldb = p.ldb * PARTS, lda = p.lda * PARTS;
-    void *memory = nullptr;
-    if (p.transb != 'N') {
-        memory = std::malloc(room + BYTES);
-        if (!memory) return false;
-        T *copy = reinterpret_cast<T *>((reinterpret_cast<uintptr_t>(memory) + BYTES) & ~uintptr_t(BYTES - 1));
-        transpose_right<sizeof(T) * PARTS>(p, copy);
-        b = copy;
-        ldb = columns;
-    }
     bool plain = p.transa == 'N';
     T sign_a = p.transa == 'C' ? -1 : 1, sign_b = p.transb == 'C' ? -1 : 1;
     typename vector_of<T, W>::type scale{}, cross{};
@@ -182,16 +261,26 @@ template <class N> bool multiply(const matkern_product &p) {
         scale[i] = imaginary ? sign_b * *alpha : *alpha;
         cross[i] = imaginary ? sign_a * *alpha : -sign_a * sign_b * *alpha;
     }
-    Gemm<N>{p.k, columns, reinterpret_cast<const T *>(p.a), plain ? lda : PARTS, plain ? PARTS : lda, b, ldb,
-                      reinterpret_cast<T *>(p.c), p.ldc * PARTS, scale, cross, *beta, p.triangle, p.strict != 0}.run(p.m);
-    std::free(memory);
+    Gemm<N> whole{p.k, columns, reinterpret_cast<const T *>(p.a), plain ? lda : PARTS, plain ? PARTS : lda,
+                  reinterpret_cast<const T *>(p.b), ldb, reinterpret_cast<T *>(p.c), p.ldc * PARTS, scale, cross, *beta,
+                  p.triangle, p.strict != 0};
+    if (HAS_BLOCKS && !fits_cache<N>(p)) return multiply_blocks(p, whole);
+    if (p.transb == 'N') {
+        whole.run(p.m);
+        return true;
+    }
+    Scratch<T> copy(p.k * columns);
+    if (!copy.memory) return false;
+    transpose_numbers<N>(p.n, p.k, p.b, p.ldb, copy.numbers, p.n);
+    whole.b = copy.numbers, whole.ldb = columns;
+    whole.run(p.m);
     return true;
 }
 
 }  // namespace
 
 bool gemm_fits(const matkern_product &p) {
-    return HAS_GEMM && with_number(p.dtype, [&](auto number) { return is_small<decltype(number)>(p); });
+    return HAS_GEMM && with_number(p.dtype, [&](auto number) { return is_faster<decltype(number)>(p); });
 }
 
 bool gemm(const matkern_product &p) {

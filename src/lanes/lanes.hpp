@@ -57,7 +57,7 @@ void set_lane_variant(const LaneVariant *variant);
 int lane_limit();  // if not 0, in place of each kernel's `most`: to measure those
 void set_lane_limit(int limit);
 int product_fits(const matkern_product *product);  // by the variant in use: level3.h
-int small_product(const matkern_product *product);
+int own_product(const matkern_product *product);
 int small_system(const matkern_system *system);
 int lane_kernel(const char *name, int dtype);  // its place among `kernels`, -1 if there is none
 

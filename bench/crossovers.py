@@ -7,6 +7,7 @@ Prints the time of one matrix at a time over that of lanes, the median of interl
 """
 
 import argparse
+from dataclasses import replace
 
 from cases import CASES
 from kernels import draw, interleaved, median_ratio, with_lanes
@@ -15,6 +16,7 @@ from matkern.kernels import gufunc
 import matkern as mk
 
 SIZES = (2, 4, 8, 12, 16, 24, 32, 48)
+FEW = 4  # right-hand sides, of systems once more
 ENTRIES = 300_000  # of an operand: a batch of matrices that does not stay in the first caches
 
 
@@ -27,6 +29,19 @@ def runs(case, n, dtype):
         op.pullback.name: lambda: op.run_pullback(call.values, bars, call.options),
         op.pushforward.name: lambda: op.run_pushforward(call.values, dots, call.options),
     }
+
+
+def with_few_columns(case):
+    """The case and, if it is of systems, one with a few right-hand sides."""
+    op = mk.OPS[case.op]
+    if op.forward.cores[op.inputs[-1]][-1:] != ("k?",):
+        return [(case, "")]
+
+    def draw(*args):
+        *others, b = case.draw(*args)
+        return *others, b[..., :FEW]
+
+    return [(case, ""), (replace(case, draw=draw), f", {FEW} columns")]
 
 
 def ratio(run, lanes):
@@ -42,20 +57,20 @@ def main():
     parser.add_argument("--lanes", default=gufunc.lane_choices()[-2], choices=gufunc.lane_choices()[:-1])
     args = parser.parse_args()
     print(f"{args.lanes}, {mk.get_num_threads()} threads")
-    print(f"{'kernel':<24}{'dtype':<12}" + "".join(f"{n:>7}" for n in SIZES) + "   up to")
+    print(f"{'kernel':<32}{'dtype':<12}" + "".join(f"{n:>7}" for n in SIZES) + "   up to")
     done = set()
-    for case in CASES:
+    for case, few in (each for whole in CASES for each in with_few_columns(whole)):
         for dtype in args.dtypes.split(","):
             names = {mk.OPS[case.op].forward.name, mk.OPS[case.op].pullback.name, mk.OPS[case.op].pushforward.name}
-            names = (names & set(gufunc.lane_kernels())) - {name for name, d in done if d == dtype}
+            names = (names & set(gufunc.lane_kernels())) - {name for name, *rest in done if rest == [dtype, few]}
             if not names or (args.ops and case.op not in args.ops.split(",")):
                 continue
             points = {n: runs(case, n, dtype) for n in SIZES}
             for name in sorted(names):
                 row = [ratio(points[n][name], args.lanes) for n in SIZES]
                 most = max((n for n, r in zip(SIZES, row, strict=True) if r >= 1), default=0)
-                print(f"{name:<24}{dtype:<12}" + "".join(f"{r:>7.2f}" for r in row) + f"{most:>8}", flush=True)
-                done.add((name, dtype))
+                print(f"{name + few:<32}{dtype:<12}" + "".join(f"{r:>7.2f}" for r in row) + f"{most:>8}", flush=True)
+                done.add((name, dtype, few))
 
 
 if __name__ == "__main__":

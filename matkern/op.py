@@ -376,6 +376,8 @@ def functions(make):
 
 def summed_to(g, shape, extra_ndim=0):
     """Sum a cotangent over the batch axes along which an input of this shape was broadcast, not the extra ones."""
+    if g.shape[extra_ndim:] == shape:
+        return g
     missing = g.ndim - extra_ndim - len(shape)
     axes = [*range(extra_ndim, extra_ndim + missing)]
     axes += [i for i, size in enumerate(shape, extra_ndim + missing) if size == 1 != g.shape[i]]

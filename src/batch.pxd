@@ -22,7 +22,7 @@ cdef extern from "lanes/lanes.hpp" namespace "matkern":
     ctypedef uint64_t (*LaneFunction)(void **x, const Py_ssize_t *n, const int *option, void *work) noexcept nogil
     cdef struct LaneKernel:
         LaneFunction run
-        int most
+        int most, few
         Py_ssize_t (*workspace)(const Py_ssize_t *n) noexcept nogil
     cdef struct LaneOperand:
         int size, parts
@@ -78,6 +78,7 @@ cdef enum:
     MAX_BATCH = 64          # NumPy's own limit
     LINE = 64               # bytes; operands packed in a workspace start on a cache line
     LEAST_IN_LANES = 2      # matrices
+    MOST_OF_FEW = 32        # rows, of matrices with a few columns
     WIDEST_GAIN = 32        # lanes are about WIDEST_GAIN / n times as fast when all are full
     CALL_WORK = 500         # what a few calls of BLAS cost for the smallest matrix, in flops
 
@@ -367,17 +368,19 @@ cdef inline bint in_lanes(Batch *b, int64_t items, Py_ssize_t largest) noexcept 
     """Whether lanes are faster than the matrix function; if so, how they are laid out."""
     cdef const Loop *loop = b.loop
     cdef const LaneKernel *kernel
-    cdef Py_ssize_t room = LINE, rooms = 0
-    cdef int k
+    cdef Py_ssize_t room = LINE, rooms = 0, least = largest
+    cdef int k, most
     b.variant = lane_variant()
     if loop.lanes < 0 or b.variant is NULL or items < LEAST_IN_LANES:
         return False
     for k in range(loop.ndim):
-        if b.n[k] == 0:
-            return False
+        least = min(least, b.n[k])
+    if least == 0:
+        return False
     kernel = &b.variant.kernels[loop.lanes]
+    most = lane_limit() or (MOST_OF_FEW if least <= kernel.few else kernel.most)
     b.width = b.variant.bytes // (8 if loop.dtype & 1 else 4)
-    if largest > (lane_limit() or kernel.most) or WIDEST_GAIN * items < b.width * largest:
+    if largest > most or WIDEST_GAIN * items < b.width * largest:
         return False
     for k in range(loop.nop):
         room = max(room, lane_room(b, k))

@@ -177,13 +177,20 @@ eigh = Kernel(
     "eigh", "a(n,n) -> eigenvalues:real(n), eigenvectors(n,n)",
     dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace, {"UPLO": ("L", "U")},
     {NO_CONVERGENCE: (LinAlgError, "has eigenvalues that did not converge")}, optional=("eigenvectors",))
-eigh_vjp = Kernel(
-    "eigh_vjp", "eigenvalues:real(n), eigenvectors(n,n), eigenvalues_bar:real(n), eigenvectors_bar(n,n) -> a_bar(n,n)",
-    dtypes(vjp[s], vjp[d], vjp[c], vjp[z]), <size_t> vjp_workspace, POLICY | {"gauge": ("raise", "ignore")}, FAILURES)
-eigh_jvp = Kernel(
-    "eigh_jvp", "eigenvalues:real(n), eigenvectors(n,n), a_dot(n,n) -> eigenvalues_dot:real(n), eigenvectors_dot(n,n)",
-    dtypes(jvp[s], jvp[d], jvp[c], jvp[z]), <size_t> jvp_workspace, POLICY, FAILURES,
-    optional=("eigenvalues_dot", "eigenvectors_dot"))
+# Eigenvalues alone have kernels by another name, as lanes are faster up to other sizes.
+eigh_vjp, eigvalsh_vjp = (
+    Kernel(
+        name,
+        "eigenvalues:real(n), eigenvectors(n,n), eigenvalues_bar:real(n), eigenvectors_bar(n,n) -> a_bar(n,n)",
+        dtypes(vjp[s], vjp[d], vjp[c], vjp[z]), <size_t> vjp_workspace,
+        POLICY | {"gauge": ("raise", "ignore")}, FAILURES)
+    for name in ("eigh_vjp", "eigvalsh_vjp"))
+eigh_jvp, eigvalsh_jvp = (
+    Kernel(
+        name, "eigenvalues:real(n), eigenvectors(n,n), a_dot(n,n) -> eigenvalues_dot:real(n), eigenvectors_dot(n,n)",
+        dtypes(jvp[s], jvp[d], jvp[c], jvp[z]), <size_t> jvp_workspace, POLICY, FAILURES,
+        optional=("eigenvalues_dot", "eigenvectors_dot"))
+    for name in ("eigh_jvp", "eigvalsh_jvp"))
 
 for kernel in (eigh, eigh_vjp, eigh_jvp):
     globals().update(kernel.gufuncs())

@@ -339,13 +339,19 @@ svdvals = Kernel(
     "svdvals", "a(m,n) -> U(m,min), S:real(min), Vh(min,n)",
     dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace,
     failures=FAILURES, optional=("U", "Vh"))
-svd_vjp = Kernel(
-    "svd_vjp", "U(m,min), S:real(min), Vh(min,n), U_bar(m,min), S_bar:real(min), Vh_bar(min,n) -> a_bar(m,n)",
-    dtypes(vjp[s], vjp[d], vjp[c], vjp[z]), <size_t> vjp_workspace, POLICY | {"gauge": ("raise", "ignore")}, FAILURES)
-svd_jvp = Kernel(
-    "svd_jvp", "U(m,min), S:real(min), Vh(min,n), a_dot(m,n) -> U_dot(m,min), S_dot:real(min), Vh_dot(min,n)",
-    dtypes(jvp[s], jvp[d], jvp[c], jvp[z]), <size_t> jvp_workspace, POLICY, FAILURES,
-    optional=("U_dot", "S_dot", "Vh_dot"))
+# Singular values alone have kernels by another name, as lanes are faster up to other sizes.
+svd_vjp, svdvals_vjp = (
+    Kernel(
+        name, "U(m,min), S:real(min), Vh(min,n), U_bar(m,min), S_bar:real(min), Vh_bar(min,n) -> a_bar(m,n)",
+        dtypes(vjp[s], vjp[d], vjp[c], vjp[z]), <size_t> vjp_workspace,
+        POLICY | {"gauge": ("raise", "ignore")}, FAILURES)
+    for name in ("svd_vjp", "svdvals_vjp"))
+svd_jvp, svdvals_jvp = (
+    Kernel(
+        name, "U(m,min), S:real(min), Vh(min,n), a_dot(m,n) -> U_dot(m,min), S_dot:real(min), Vh_dot(min,n)",
+        dtypes(jvp[s], jvp[d], jvp[c], jvp[z]), <size_t> jvp_workspace, POLICY, FAILURES,
+        optional=("U_dot", "S_dot", "Vh_dot"))
+    for name in ("svd_jvp", "svdvals_jvp"))
 
 for kernel in (svd, svdvals, svd_vjp, svd_jvp):
     globals().update(kernel.gufuncs())

@@ -277,7 +277,7 @@ def eigvalsh_vjp(eigenvalues, eigenvectors, eigenvalues_bar, *, triangle=None):
     array([[1., 0.],
            [0., 1.]])
     """
-    return kernels.eigh_vjp(eigenvalues, eigenvectors, eigenvalues_bar, None, triangle=triangle)
+    return kernels.eigvalsh_vjp(eigenvalues, eigenvectors, eigenvalues_bar, None, triangle=triangle)
 
 
 def eigvalsh_jvp(eigenvalues, eigenvectors, A_dot, *, triangle=None):
@@ -319,7 +319,7 @@ def eigvalsh_jvp(eigenvalues, eigenvectors, A_dot, *, triangle=None):
     >>> mk.eigvalsh_jvp(w, v, np.diag([3.0, 4.0]))
     array([3., 4.])
     """
-    return kernels.eigh_jvp(eigenvalues, eigenvectors, A_dot, wanted=("eigenvalues_dot",), triangle=triangle)
+    return kernels.eigvalsh_jvp(eigenvalues, eigenvectors, A_dot, wanted=("eigenvalues_dot",), triangle=triangle)
 
 
 def _quotients(xp, w, v):
@@ -373,8 +373,8 @@ Op(
     name="eigvalsh",
     function=eigvalsh,
     forward=kernels.eigh,
-    pullback=kernels.eigh_vjp,
-    pushforward=kernels.eigh_jvp,
+    pullback=kernels.eigvalsh_vjp,
+    pushforward=kernels.eigvalsh_jvp,
     vjp_formula=eigvalsh_vjp_formula,
     jvp_formula=eigvalsh_jvp_formula,
     outputs=("eigenvalues",),

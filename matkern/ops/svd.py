@@ -267,7 +267,7 @@ def svdvals_vjp(U, S, Vh, S_bar):
     array([[1., 0.],
            [0., 1.]])
     """
-    return kernels.svd_vjp(U, S, Vh, None, S_bar, None)
+    return kernels.svdvals_vjp(U, S, Vh, None, S_bar, None)
 
 
 def svdvals_jvp(U, S, Vh, A_dot):
@@ -308,7 +308,7 @@ def svdvals_jvp(U, S, Vh, A_dot):
     >>> mk.svdvals_jvp(U, S, Vh, np.diag([5.0, 4.0]))
     array([5., 4.])
     """
-    return kernels.svd_jvp(U, S, Vh, A_dot, wanted=("S_dot",))
+    return kernels.svdvals_jvp(U, S, Vh, A_dot, wanted=("S_dot",))
 
 
 def _quotients(xp, s, eye):
@@ -381,8 +381,8 @@ Op(
     name="svdvals",
     function=svdvals,
     forward=kernels.svdvals,
-    pullback=kernels.svd_vjp,
-    pushforward=kernels.svd_jvp,
+    pullback=kernels.svdvals_vjp,
+    pushforward=kernels.svdvals_jvp,
     vjp_formula=svdvals_vjp_formula,
     jvp_formula=svdvals_jvp_formula,
     outputs=("S",),

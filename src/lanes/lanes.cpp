@@ -55,22 +55,26 @@ ptrdiff_t three_solutions(const ptrdiff_t *n) { return 3 * n[0] * n[1]; }
 constexpr int with_gemm(int most) { return HAS_GEMM ? most : 24; }
 
 // A kernel's name is its lane function's, or that of another (BY). The largest n are from bench/crossovers.py: 32, or one
-// for each dtype; where gemm.cpp and trsm.cpp do most of the work of one matrix, those hold for variants that have both.
-#define EACH(name, function, s, d, c, z, workspace)                                                  \
-    {#name, 0, function<S>, s, workspace}, {#name, 1, function<D>, d, workspace},                    \
-    {#name, 2, function<C>, c, workspace}, {#name, 3, function<Z>, z, workspace}
-#define KERNEL_BY(name, function, workspace) EACH(name, function, 32, 32, 32, 32, workspace)
-#define KERNEL_UP_TO(name, s, d, c, z, workspace) EACH(name, name, s, d, c, z, workspace)
-#define KERNEL_OF_GEMM(name, s, d, c, z, workspace) \
-    KERNEL_UP_TO(name, with_gemm(s), with_gemm(d), with_gemm(c), with_gemm(z), workspace)
+// for each dtype; where gemm.cpp and trsm.cpp do most of the work of one matrix, those hold for variants that have both, and
+// not for systems of a few right-hand sides.
+#define EACH(name, function, s, d, c, z, few, workspace)                                                       \
+    {#name, 0, function<S>, s, few, workspace}, {#name, 1, function<D>, d, few, workspace},                    \
+    {#name, 2, function<C>, c, few, workspace}, {#name, 3, function<Z>, z, few, workspace}
+#define KERNEL_BY(name, function, workspace) EACH(name, function, 32, 32, 32, 32, 0, workspace)
+#define KERNEL_UP_TO(name, s, d, c, z, workspace) EACH(name, name, s, d, c, z, 0, workspace)
+#define KERNEL_OF_GEMM_BY(name, function, s, d, c, z, workspace) \
+    EACH(name, function, with_gemm(s), with_gemm(d), with_gemm(c), with_gemm(z), 0, workspace)
+#define KERNEL_OF_GEMM(name, s, d, c, z, workspace) KERNEL_OF_GEMM_BY(name, name, s, d, c, z, workspace)
+#define KERNEL_OF_SYSTEMS(name, s, d, c, z, workspace) \
+    EACH(name, name, with_gemm(s), with_gemm(d), with_gemm(c), with_gemm(z), 4, workspace)
 #define KERNEL(name, workspace) KERNEL_BY(name, name, workspace)
 
 const matkern::LaneKernel kernels[] = {
     KERNEL(cholesky, nullptr),
     KERNEL(cholesky_vjp, nullptr),
     KERNEL(cholesky_jvp, nullptr),
-    KERNEL_OF_GEMM(cholesky_solve, 32, 24, 24, 32, nullptr),
-    KERNEL_OF_GEMM(cholesky_solve_vjp, 32, 32, 24, 24, three_solutions),
+    KERNEL_OF_SYSTEMS(cholesky_solve, 32, 24, 24, 32, nullptr),
+    KERNEL_OF_SYSTEMS(cholesky_solve_vjp, 32, 32, 24, 24, three_solutions),
     KERNEL(cholesky_solve_jvp, solution),
     KERNEL(det, factored),
     KERNEL(det_vjp, nullptr),
@@ -80,6 +84,8 @@ const matkern::LaneKernel kernels[] = {
     KERNEL(eigh, tridiagonal),
     KERNEL_OF_GEMM(eigh_vjp, 32, 20, 32, 32, two_matrices),
     KERNEL_OF_GEMM(eigh_jvp, 32, 12, 32, 32, two_matrices),
+    KERNEL_OF_GEMM_BY(eigvalsh_vjp, eigh_vjp, 32, 28, 24, 24, two_matrices),
+    KERNEL_BY(eigvalsh_jvp, eigh_jvp, two_matrices),
     KERNEL(expm, exponential_by_powers),
     KERNEL_OF_GEMM(expm_vjp, 24, 24, 16, 16, eight_matrices),
     KERNEL_OF_GEMM(expm_jvp, 24, 24, 16, 16, eight_matrices),
@@ -110,15 +116,17 @@ const matkern::LaneKernel kernels[] = {
     KERNEL_OF_GEMM(qr_vjp, 32, 24, 24, 24, thin_qr),
     KERNEL_OF_GEMM(qr_jvp, 32, 24, 24, 24, thin_qr),
     KERNEL(solve, factored),
-    KERNEL_OF_GEMM(solve_vjp, 24, 12, 20, 12, solution),
-    KERNEL_OF_GEMM(solve_jvp, 24, 12, 12, 12, nullptr),
+    KERNEL_OF_SYSTEMS(solve_vjp, 24, 12, 20, 12, solution),
+    KERNEL_OF_SYSTEMS(solve_jvp, 24, 12, 12, 12, nullptr),
     KERNEL(svd, bidiagonal),
     KERNEL_OF_GEMM(svd_vjp, 15, 10, 32, 32, thin_svd),
     KERNEL_OF_GEMM(svd_jvp, 32, 16, 32, 32, thin_svd),
     KERNEL_BY(svdvals, svd, bidiagonal),
-    KERNEL_OF_GEMM(solve_triangular, 15, 12, 16, 12, nullptr),
-    KERNEL_OF_GEMM(solve_triangular_vjp, 24, 12, 12, 12, solution),
-    KERNEL_OF_GEMM(solve_triangular_jvp, 32, 24, 32, 32, nullptr),
+    KERNEL_OF_GEMM_BY(svdvals_vjp, svd_vjp, 10, 6, 7, 6, thin_svd),
+    KERNEL_OF_GEMM_BY(svdvals_jvp, svd_jvp, 28, 12, 14, 6, thin_svd),
+    KERNEL_OF_SYSTEMS(solve_triangular, 15, 12, 16, 12, nullptr),
+    KERNEL_OF_SYSTEMS(solve_triangular_vjp, 24, 12, 12, 12, solution),
+    KERNEL_OF_SYSTEMS(solve_triangular_jvp, 32, 24, 32, 32, nullptr),
 };
 
 }  // namespace

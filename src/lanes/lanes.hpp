@@ -19,6 +19,7 @@ struct LaneKernel {
     int dtype;              // bit 0: double precision, bit 1: complex
     LaneFunction run;
     int most;               // the largest n for which it was measured to be faster than the matrix function
+    int few;                // where some axis of a matrix is no longer than this, up to 32 rows all the same
     ptrdiff_t (*workspace)(const ptrdiff_t *n);  // elements of the dtype, per matrix; NULL: none
 };
 

@@ -160,6 +160,7 @@ cdef extern from "level3.h":
         bint (*fits)(const Product *product) noexcept nogil
         bint (*multiply)(const Product *product) noexcept nogil
         bint (*solve)(const System *system) noexcept nogil
+        bint (*scale_columns)(char dtype, int64_t m, int64_t n, const void *a, const void *w, void *out) noexcept nogil
 
 cdef extern from *:
     """
@@ -504,7 +505,8 @@ cdef inline void gemmt(char uplo, bint strict, char transa, char transb, Py_ssiz
                        scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb, scalar beta,
                        scalar *c_, Py_ssize_t ldc) noexcept nogil:
     """C := alpha op(A) op(B) + beta C in one triangle, without the diagonal if strict; C is (n, n), op(A) is (n, k),
-    beta 0 (what is in C does not count) or 1. Nobody else may write the other triangle meanwhile.
+    beta 0 (what is in C does not count, and the other triangle may be written, too) or 1. Nobody else may write the other
+    triangle meanwhile.
 
     The standard has no such routine.
     """

@@ -8,7 +8,8 @@ from libc.math cimport NAN, fabs, isinf, isnan, ldexp, sqrt
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from blas cimport c, conj, d, get_real, imag, real, s, scalar, set_real, transpose, transpose_tile, z
+from blas cimport (
+    c, conj, d, get_real, imag, letter, matkern_lent, real, s, scalar, set_real, transpose, transpose_tile, z)
 
 cdef inline void copy(Py_ssize_t size, scalar *a, scalar *out) noexcept nogil:
     memcpy(out, a, size * sizeof(scalar))
@@ -41,6 +42,8 @@ cdef inline void scale(Py_ssize_t size, double number, scalar *a) noexcept nogil
 cdef inline void scale_columns(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *w, scalar *out) noexcept nogil:
     """out := A diag(w) for A of shape (m, n) and real w, in the precision of A."""
     cdef Py_ssize_t i, j
+    if matkern_lent is not NULL and matkern_lent.scale_columns(letter(a), m, n, a, w, out):
+        return
     for i in range(m):
         for j in range(n):
             if scalar is s or scalar is d:

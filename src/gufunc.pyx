@@ -69,7 +69,8 @@ cdef extern from *:
     #include "parallel.hpp"
 
     static const matkern_level3 lent = {
-        matkern::share, matkern::product_fits, matkern::own_product, matkern::small_system};
+        matkern::share, matkern::product_fits, matkern::own_product, matkern::small_system,
+        matkern::scale_columns};
     """
     const void *c_level3 "&lent"
 

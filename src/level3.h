@@ -31,4 +31,6 @@ typedef struct matkern_level3 {     /* of gufunc.pyx, for the other modules */
     int (*fits)(const matkern_product *product);        /* whether `multiply` is faster than BLAS */
     int (*multiply)(const matkern_product *product);    /* whether it was done, and is not left to BLAS */
     int (*solve)(const matkern_system *system);         /* the same */
+    /* out := A diag(w) for A of shape (m, n) and real w, and whether it was done */
+    int (*scale_columns)(char dtype, int64_t m, int64_t n, const void *a, const void *w, void *out);
 } matkern_level3;

@@ -33,7 +33,7 @@ from numpy.linalg import LinAlgError
 
 from blas cimport c, conj, d, eps, gemm, get_real, imag, real, s, scalar, set_real, use_level3, z
 from degenerate cimport GAUGE, RAISE, REPEATED, ZERO, divide, is_rounding
-from dense cimport all_finite, copy, fill, norm, phases, scale, turn_columns
+from dense cimport all_finite, copy, fill, norm, phases, scale, scale_columns, turn_columns
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport gesdd, gesdd_workspace
 
@@ -152,6 +152,10 @@ cdef void of_values(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, scalar *u, scalar 
                     scalar *g) noexcept nogil:
     """G := U diag(s_bar) V^H; the workspace has room for V^H."""
     cdef Py_ssize_t i
+    if m <= n:
+        scale_columns(m, k, u, s_bar, work)
+        gemm(c'N', c'N', m, n, k, 1, work, k, vh, n, 0, g, n)
+        return
     copy(k * n, vh, work)
     for i in range(k):
         scale(n, get_real(s_bar, i), work + i * n)

@@ -76,6 +76,15 @@ class TestProduct:
                 want = keep(-exact(x_bar, adjoint(x)), beside if lower else -beside)
                 np.testing.assert_array_equal(a_bar, want)
 
+    def test_with_scaled_columns(self, rng, dtype):
+        """U diag(S_bar) V^H is the cotangent of a matrix whose singular values alone are wanted."""
+        for m, n in ((3, 7), (20, 20), (31, 33), (65, 70), (140, 150), (150, 140)):
+            k = min(m, n)
+            u, vh = integers(rng, (BATCH, m, k), dtype), integers(rng, (BATCH, k, n), dtype)
+            s_bar = rng.integers(-4, 5, (BATCH, k)).astype(u.real.dtype)
+            got = mk.svdvals_vjp(u, np.ones_like(s_bar), vh, s_bar)
+            np.testing.assert_array_equal(got, exact(u * s_bar[:, None], vh))
+
     def test_added_to_what_is_there(self, rng, dtype):
         """B2 - M B1, the second half of a system whose matrix is the identity with M below it."""
         for half, k in itertools.product((17, 24, 33, 50, 70), (1, 4, 8, 9, 17, 25, 40, 65)):

@@ -61,6 +61,12 @@ int small_system(const matkern_system *system) {
     return variant && variant->trsm(*system);
 }
 
+int scale_columns(char dtype, int64_t m, int64_t n, const void *a, const void *w, void *out) {
+    const LaneVariant *variant = lane_variant();
+    if (variant) variant->scale_columns(dtype, m, n, a, w, out);
+    return variant != nullptr;
+}
+
 int lane_kernel(const char *name, int dtype) {
     const LaneVariant &first = *variants().list[0];
     for (int i = 0; i < first.count; ++i)

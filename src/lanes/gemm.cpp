@@ -110,15 +110,15 @@ template <class N> struct Gemm {
         ptrdiff_t tail = j + S * W <= columns ? (S - 1) * W : columns - W - j;
         const T *left = a + i * row, *right = b + j;
         T *out = c + i * ldc + j;
-        if (triangle == 'L' ? j + S * W > (i + !strict) * PARTS : triangle && j < (i + R - !strict) * PARTS)
-            diagonal<R, S>(i, j, tail);
-        else if (beta == 0) sums<R, S, false>(left, right, tail, out, ldc);
+        bool lower = triangle == 'L', upper = triangle == 'U';
+        if (lower ? j >= (i + R - strict) * PARTS : upper && j + S * W <= (i + strict) * PARTS) return;
+        if (beta == 0) sums<R, S, false>(left, right, tail, out, ldc);      // the other triangle is nobody's
+        else if (lower ? j + S * W > (i + !strict) * PARTS : upper && j < (i + R - !strict) * PARTS) diagonal<R, S>(i, j, tail);
         else sums<R, S, true>(left, right, tail, out, ldc);
     }
 
-    // Such a tile of which only a part is in the triangle, if any.
+    // Such a tile of which only a part is in the triangle.
     template <int R, int S> void diagonal(ptrdiff_t i, ptrdiff_t j, ptrdiff_t tail) const {
-        if (triangle == 'L' ? j >= (i + R - strict) * PARTS : j + S * W <= (i + strict) * PARTS) return;
         T values[R][S * W];
         sums<R, S, false>(a + i * row, b + j, tail, values[0], S * W);
         for (ptrdiff_t r = 0; r < R; ++r) {
@@ -130,7 +130,7 @@ template <class N> struct Gemm {
                 Index at = numbers(std::make_integer_sequence<int, W>{}) + Int(here);
                 made[s] = load<V>(values[r] + here);
                 old[s] = load<V>(c + (i + r) * ldc + j + here);
-                if (beta != 0) made[s] += beta * old[s];
+                made[s] += beta * old[s];
                 made[s] = (at >= Int(from)) & (at < Int(to)) ? made[s] : old[s];
             }
             for (int s = 0; s < S; ++s)
@@ -277,6 +277,27 @@ template <class N> bool multiply(const matkern_product &p) {
     return true;
 }
 
+template <class N> void scale(ptrdiff_t m, ptrdiff_t n, const typename N::scalar *a, const typename N::scalar *w,
+                              typename N::scalar *out) {
+    using T = typename N::scalar;
+    using V = typename vector_of<T, N::width>::type;
+    constexpr ptrdiff_t W = N::width, PARTS = N::parts, STRIP = 128;
+    T factors[STRIP];                               // one for each component of a row
+    for (ptrdiff_t j0 = 0; j0 < n * PARTS; j0 += STRIP) {
+        ptrdiff_t count = std::min(STRIP, n * PARTS - j0);
+        for (ptrdiff_t j = 0; j < count; ++j) factors[j] = w[(j0 + j) / PARTS];
+        for (ptrdiff_t i = 0, j = 0; i < m; ++i, j = 0) {
+            const T *from = a + i * n * PARTS + j0;
+            T *to = out + i * n * PARTS + j0;
+            for (; j + W <= count; j += W) {
+                V x = load<V>(from + j) * load<V>(factors + j);
+                __builtin_memcpy(to + j, &x, sizeof x);
+            }
+            for (; j < count; ++j) to[j] = from[j] * factors[j];
+        }
+    }
+}
+
 }  // namespace
 
 bool gemm_fits(const matkern_product &p) {
@@ -285,6 +306,13 @@ bool gemm_fits(const matkern_product &p) {
 
 bool gemm(const matkern_product &p) {
     return with_number(p.dtype, [&](auto number) { return multiply<decltype(number)>(p); });
+}
+
+void scale_columns(char dtype, ptrdiff_t m, ptrdiff_t n, const void *a, const void *w, void *out) {
+    with_number(dtype, [&](auto number) {
+        using T = typename decltype(number)::scalar;
+        scale<decltype(number)>(m, n, static_cast<const T *>(a), static_cast<const T *>(w), static_cast<T *>(out));
+    });
 }
 
 }  // namespace LANES

@@ -1,5 +1,7 @@
-// gemm.cpp and trsm.cpp for those who only call them. They return false if they leave it to BLAS.
+// gemm.cpp and trsm.cpp for those who only call them. What returns false is left to BLAS.
 #pragma once
+#include <cstddef>
+
 #include "../level3.h"
 
 namespace LANES {
@@ -8,5 +10,8 @@ constexpr bool HAS_GEMM = BYTES > 16;   // no product fits others, on which it w
 bool gemm_fits(const matkern_product &p);
 bool gemm(const matkern_product &p);
 bool trsm(const matkern_system &p);
+
+// out := A diag(w) for A of shape (m, n) and real w
+void scale_columns(char dtype, std::ptrdiff_t m, std::ptrdiff_t n, const void *a, const void *w, void *out);
 
 }  // namespace LANES

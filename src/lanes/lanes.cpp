@@ -84,7 +84,7 @@ const matkern::LaneKernel kernels[] = {
     KERNEL(eigh, tridiagonal),
     KERNEL_OF_GEMM(eigh_vjp, 32, 20, 32, 32, two_matrices),
     KERNEL_OF_GEMM(eigh_jvp, 32, 12, 32, 32, two_matrices),
-    KERNEL_OF_GEMM_BY(eigvalsh_vjp, eigh_vjp, 32, 28, 24, 24, two_matrices),
+    KERNEL_OF_GEMM_BY(eigvalsh_vjp, eigh_vjp, 28, 28, 24, 24, two_matrices),
     KERNEL_BY(eigvalsh_jvp, eigh_jvp, two_matrices),
     KERNEL(expm, exponential_by_powers),
     KERNEL_OF_GEMM(expm_vjp, 24, 24, 16, 16, eight_matrices),
@@ -140,6 +140,7 @@ const matkern::LaneVariant variant = {NAME,
                                       unpack<BYTES>,
                                       gemm_fits,
                                       gemm,
-                                      trsm};
+                                      trsm,
+                                      scale_columns};
 
 }  // namespace LANES

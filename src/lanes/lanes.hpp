@@ -48,6 +48,7 @@ struct LaneVariant {
     bool (*gemm_fits)(const matkern_product &product);
     bool (*gemm)(const matkern_product &product);
     bool (*trsm)(const matkern_system &system);
+    void (*scale_columns)(char dtype, ptrdiff_t m, ptrdiff_t n, const void *a, const void *w, void *out);
 };
 
 // The variants that this CPU can run, the best one last; nullptr after it. All have the same kernels.
@@ -60,6 +61,7 @@ void set_lane_limit(int limit);
 int product_fits(const matkern_product *product);  // by the variant in use: level3.h
 int own_product(const matkern_product *product);
 int small_system(const matkern_system *system);
+int scale_columns(char dtype, int64_t m, int64_t n, const void *a, const void *w, void *out);
 int lane_kernel(const char *name, int dtype);  // its place among `kernels`, -1 if there is none
 
 }  // namespace matkern

@@ -79,8 +79,8 @@ template <class N, class Size> inline uint64_t unsolvable(Size n, void *lu, cons
 }
 
 // B := op(A)^-1 B
-template <class N, class Size>
-inline void solve_factored(int op, Size n, ptrdiff_t k, void *lu, const int *piv, View<N> b) {
+template <class N, class Size, class K>
+inline void solve_factored(int op, Size n, K k, void *lu, const int *piv, View<N> b) {
     bool transposed = op & TRANSPOSED;
     if (!transposed) permute_rows(n, k, piv, false, b, n);
     with_op<N>(op, lu, n, [&](auto view) {                  // L U, or U^T L^T

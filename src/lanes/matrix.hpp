@@ -116,7 +116,7 @@ inline void product(M m, J n, K depth, A a, B b, Set set) {
 }
 
 // X := L^-1 X for X of k columns; unit: ones on the diagonal. An upper triangle is a lower one backwards.
-template <class T, class Size, class X> inline void substitute(Size n, ptrdiff_t k, T l, bool unit, X x) {
+template <class T, class Size, class K, class X> inline void substitute(Size n, K k, T l, bool unit, X x) {
     using N = typename X::number;
     tiles<Tile<N>::rows>(n, [&](ptrdiff_t i, auto rows) {
         constexpr int R = decltype(rows)();

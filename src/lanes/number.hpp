@@ -142,7 +142,7 @@ using C = Complex<float, BYTES / 4>;
 using Z = Complex<double, BYTES / 8>;
 
 // Calls f with a number of the dtype of BLAS's letter.
-template <class F> inline bool with_number(char letter, F f) {
+template <class F> inline auto with_number(char letter, F f) {
     return letter == 's' ? f(S()) : letter == 'd' ? f(D()) : letter == 'c' ? f(C()) : f(Z());
 }
 

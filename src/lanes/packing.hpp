@@ -89,13 +89,17 @@ inline uint64_t unpack_lanes(const matkern::LaneOperand &o, int count, Place pla
         zero[0] += zero[1] + (zero[2] + zero[3]);
         found = to_bits(zero[0] != 0);
     }
-    if (count == W && contiguous(o)) {
+    if (contiguous(o)) {
         if (size >= W) {
             for (e = 0; e < size; e += W) {
                 V r[W];
                 ptrdiff_t first = e + W <= size ? e : size - W;
                 for (int w = 0; w < W; ++w) r[w] = x[first + w];
                 transpose<W>(r);
+                if (count < W) {
+                    for (int w = 0; w < count; ++w) __builtin_memcpy(place(w) + first * sizeof(T), &r[w], sizeof(V));
+                    continue;
+                }
                 for (int w = 0; w < W; ++w) {
                     __builtin_memcpy(place(w) + first * sizeof(T), &r[w], sizeof(V));
                     if (adjacent) prefetch<1>(place(w) + first * sizeof(T), W * size * sizeof(T));
@@ -103,7 +107,7 @@ inline uint64_t unpack_lanes(const matkern::LaneOperand &o, int count, Place pla
             }
             return found;
         }
-        if (adjacent && of_fixed_size<W>(size, [&](auto known) {
+        if (count == W && adjacent && of_fixed_size<W>(size, [&](auto known) {
                 constexpr int K = decltype(known)();
                 V r[K];
                 gather<K>(x, 1, r, std::make_integer_sequence<int, W>{});

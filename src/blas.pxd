@@ -505,8 +505,8 @@ cdef inline void gemmt(char uplo, bint strict, char transa, char transb, Py_ssiz
                        scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb, scalar beta,
                        scalar *c_, Py_ssize_t ldc) noexcept nogil:
     """C := alpha op(A) op(B) + beta C in one triangle, without the diagonal if strict; C is (n, n), op(A) is (n, k),
-    beta 0 (what is in C does not count, and the other triangle may be written, too) or 1. Nobody else may write the other
-    triangle meanwhile.
+    beta 0 (what is in C does not count, and the other triangle may be written, too) or 1. Nobody else may write the
+    other triangle meanwhile.
 
     The standard has no such routine.
     """

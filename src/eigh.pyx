@@ -192,5 +192,5 @@ eigh_jvp, eigvalsh_jvp = (
         optional=("eigenvalues_dot", "eigenvectors_dot"))
     for name in ("eigh_jvp", "eigvalsh_jvp"))
 
-for kernel in (eigh, eigh_vjp, eigh_jvp):
+for kernel in (eigh, eigh_vjp, eigh_jvp, eigvalsh_vjp, eigvalsh_jvp):
     globals().update(kernel.gufuncs())

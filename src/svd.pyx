@@ -357,5 +357,5 @@ svd_jvp, svdvals_jvp = (
         optional=("U_dot", "S_dot", "Vh_dot"))
     for name in ("svd_jvp", "svdvals_jvp"))
 
-for kernel in (svd, svdvals, svd_vjp, svd_jvp):
+for kernel in (svd, svdvals, svd_vjp, svd_jvp, svdvals_vjp, svdvals_jvp):
     globals().update(kernel.gufuncs())

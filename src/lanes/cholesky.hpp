@@ -182,12 +182,12 @@ template <class N> uint64_t cholesky_jvp(void **x, const ptrdiff_t *n, const int
 
 // x = [l, b, x]: A = F1 F2 with F1 = L, F2 = L^H, or U^H and U
 template <class N> uint64_t cholesky_solve(void **x, const ptrdiff_t *n, const int *option, void *) {
-    return sized<N>(n[0], [&](auto size) {
+    return sized_system<N>(n, [&](auto size, auto k) {
         return with_op<N>(option[0] ? ADJOINT : PLAIN, x[0], size, [&](auto l) {
-            View<N> solution = dense<N>(x[2], n[1]);
-            copy<N>(size * n[1], x[1], x[2]);
-            substitute(size, n[1], l, false, solution);
-            substitute(size, n[1], l.adjoint().backward(size), false, solution.upside_down(size));
+            View<N> solution = dense<N>(x[2], k);
+            copy<N>(size * k, x[1], x[2]);
+            substitute(size, k, l, false, solution);
+            substitute(size, k, l.adjoint().backward(size), false, solution.upside_down(size));
             return zeros_on_diagonal(size, l);
         });
     });
@@ -207,8 +207,7 @@ template <class V> inline auto adjoint_of_lower_part(V l) {
 // x = [l, x, x_bar, l_bar, b_bar]; of U = L^H the cotangent is L_bar^H
 template <class N> uint64_t cholesky_solve_vjp(void **x, const ptrdiff_t *n, const int *option, void *work) {
     int op = option[0] ? ADJOINT : PLAIN;
-    return sized<N>(n[0], [&](auto size) {
-        ptrdiff_t k = n[1];
+    return sized_system<N>(n, [&](auto size, auto k) {
         View<N> solution = dense<N>(x[1], k), p = dense<N>(work, k), q = dense<N>(p.p + size * k, k);
         View<N> b_bar = dense<N>(x[4] ? x[4] : q.p + size * k, k);
         uint64_t zeros = with_op<N>(op, x[0], size, [&](auto l) {
@@ -234,8 +233,7 @@ template <class N> uint64_t cholesky_solve_vjp(void **x, const ptrdiff_t *n, con
 // x = [l, x, l_dot, b_dot, x_dot]
 template <class N> uint64_t cholesky_solve_jvp(void **x, const ptrdiff_t *n, const int *option, void *work) {
     int op = option[0] ? ADJOINT : PLAIN;
-    return sized<N>(n[0], [&](auto size) {
-        ptrdiff_t k = n[1];
+    return sized_system<N>(n, [&](auto size, auto k) {
         View<N> solution = dense<N>(x[1], k), p = dense<N>(work, k), x_dot = dense<N>(x[4], k);
         if (x[3]) copy<N>(size * k, x[3], x[4]);
         else fill<N>(size * k, 0, x[4]);

@@ -42,7 +42,7 @@ Variants &variants() {
 const LaneVariant *const *lane_variants() { return variants().list; }
 const LaneVariant *lane_variant() { return variants().chosen.load(std::memory_order_relaxed); }
 int lane_limit() { return variants().limit.load(std::memory_order_relaxed); }
-void set_lane_limit(int limit) { variants().limit = limit; }
+void set_lane_limit(int limit) { variants().limit = limit < MOST_ROWS ? limit : MOST_ROWS; }
 
 void set_lane_variant(const LaneVariant *variant) { variants().chosen = variant; }
 

@@ -58,6 +58,7 @@ const LaneVariant *lane_variant();
 void set_lane_variant(const LaneVariant *variant);
 int lane_limit();  // if not 0, in place of each kernel's `most`: to measure those
 void set_lane_limit(int limit);
+constexpr int MOST_ROWS = 64;  // of a matrix in lanes: lu.hpp has a bit for each
 int product_fits(const matkern_product *product);  // by the variant in use: level3.h
 int own_product(const matkern_product *product);
 int small_system(const matkern_system *system);

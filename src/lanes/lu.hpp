@@ -1,39 +1,49 @@
 // LU with partial pivoting in each lane, and what is solved with it: lu.pyx, solve.pyx and inv.pyx have the formulas.
 #pragma once
 #include "cholesky.hpp"
+#include "lanes.hpp"
 #include "matmul.hpp"
 
 namespace LANES {
 
 constexpr int WORTH = 200;  // as in det.pyx
 
-// Row j and the row `pivot`, of rows j < pivot < n.
-template <class N, class Size>
-inline void interchange(Size n, ptrdiff_t k, ptrdiff_t j, Row<N> pivot, View<N> x) {
-    for (ptrdiff_t i = j + 1; i < n; ++i) {
-        Row<N> here = pivot == row_number<N>(i);
-        if (!any(here)) continue;
-        for (ptrdiff_t c = 0; c < k; ++c) {
-            N upper = x(j, c), lower = x(i, c);
-            x.set(j, c, select(here, lower, upper));
-            x.set(i, c, select(here, upper, lower));
-        }
-    }
+template <class N> inline Row<N> load_row(const int *piv, ptrdiff_t j) {
+    typename vector_of<int, N::width>::type row;
+    __builtin_memcpy(&row, piv + j * N::width, sizeof row);
+    return __builtin_convertvector(row, Row<N>);
 }
 
-template <class N> inline Row<N> load_row(const int *piv, ptrdiff_t j) {
-    Row<N> row;
-    for (int w = 0; w < N::width; ++w) row[w] = piv[j * N::width + w];
-    return row;
+// Exchanges row j of each lane with its row piv[j], of rows j <= piv[j] < n. Of row j a few columns at a time stay in
+// registers; rows that are no lane's pivot are passed over.
+template <class N, class Size, class K>
+inline void interchange(Size n, K k, ptrdiff_t j, const int *piv, View<N> x) {
+    Row<N> pivot = load_row<N>(piv, j);
+    uint64_t pivots = 0;
+    for (int w = 0; w < N::width; ++w) pivots |= uint64_t(1) << (piv[j * N::width + w] & (matkern::MOST_ROWS - 1));
+    pivots &= ~uint64_t(0) >> (matkern::MOST_ROWS - n) & ~uint64_t(1) << j;
+    if (!pivots) return;
+    tiles<4>(k, [&](ptrdiff_t c, auto columns) {
+        constexpr int S = decltype(columns)();
+        N upper[S];
+        for (int s = 0; s < S; ++s) upper[s] = x(j, c + s);
+        for (uint64_t left = pivots; left; left &= left - 1) {
+            ptrdiff_t i = __builtin_ctzll(left);
+            Row<N> here = pivot == row_number<N>(i);
+            for (int s = 0; s < S; ++s) {
+                N lower = x(i, c + s);
+                x.set(i, c + s, select(here, upper[s], lower));
+                upper[s] = select(here, lower, upper[s]);
+            }
+        }
+        for (int s = 0; s < S; ++s) x.set(j, c + s, upper[s]);
+    });
 }
 
 // The first `count` interchanges of a factorisation; backward: in reverse order.
-template <class N, class Size>
-inline void permute_rows(Size m, ptrdiff_t k, const int *piv, bool backward, View<N> x, ptrdiff_t count) {
-    for (ptrdiff_t step = 0; step < count; ++step) {
-        ptrdiff_t j = backward ? count - 1 - step : step;
-        interchange(m, k, j, load_row<N>(piv, j), x);
-    }
+template <class N, class Size, class K>
+inline void permute_rows(Size m, K k, const int *piv, bool backward, View<N> x, ptrdiff_t count) {
+    for (ptrdiff_t step = 0; step < count; ++step) interchange(m, k, backward ? count - 1 - step : step, piv, x);
 }
 
 // P L U = A of shape (m, n) in place. Returns the lanes in which a division was by zero.
@@ -49,8 +59,9 @@ template <class N, class Size, class Other> inline uint64_t factor(Size m, Other
             largest = select(larger, size, largest);
             pivot = larger ? row_number<N>(i) : pivot;
         }
-        interchange(m, n, j, pivot, a);
-        for (int w = 0; w < N::width; ++w) piv[j * N::width + w] = int(pivot[w]);
+        auto rows = __builtin_convertvector(pivot, typename vector_of<int, N::width>::type);
+        __builtin_memcpy(piv + j * N::width, &rows, sizeof rows);
+        interchange(m, n, j, piv, a);
         if (j == m - 1) break;
         zeros |= is_zero(a(j, j));
         N inverse = reciprocal(a(j, j));
@@ -154,41 +165,43 @@ template <class N> inline uint64_t undifferentiable(ptrdiff_t m, ptrdiff_t least
 
 // x = [lu, piv, lu_bar, a_bar]: the steps of the factorisation, last first
 template <class N> uint64_t lu_factor_vjp(void **x, const ptrdiff_t *n, const int *, void *) {
-    ptrdiff_t m = n[0], columns = n[1], least = n[2];
-    View<N> lu = dense<N>(x[0], columns), g = dense<N>(x[3], columns);
-    copy<N>(m * columns, x[2], x[3]);
-    for (ptrdiff_t k = least - 1; k >= 0; --k) {
-        N inverse = reciprocal(conj(lu(k, k)));
-        for (ptrdiff_t i = k + 1; i < m; ++i) {
-            N l = conj(lu(i, k)), total = g(i, k);
-            for (ptrdiff_t j = k + 1; j < columns; ++j) {
-                total -= g(i, j) * conj(lu(k, j));
-                g.set(k, j, g(k, j) - l * g(i, j));
+    return sized_shape<N>(n, [&](auto m, auto columns, auto least) {
+        View<N> lu = dense<N>(x[0], columns), g = dense<N>(x[3], columns);
+        copy<N>(m * columns, x[2], x[3]);
+        for (ptrdiff_t k = least - 1; k >= 0; --k) {
+            N inverse = reciprocal(conj(lu(k, k)));
+            for (ptrdiff_t i = k + 1; i < m; ++i) {
+                N l = conj(lu(i, k)), total = g(i, k);
+                for (ptrdiff_t j = k + 1; j < columns; ++j) {
+                    total -= g(i, j) * conj(lu(k, j));
+                    g.set(k, j, g(k, j) - l * g(i, j));
+                }
+                total = total * inverse;
+                g.set(i, k, total);
+                g.set(k, k, g(k, k) - l * total);
             }
-            total = total * inverse;
-            g.set(i, k, total);
-            g.set(k, k, g(k, k) - l * total);
         }
-    }
-    permute_rows(m, columns, static_cast<int *>(x[1]), true, g, least);
-    return undifferentiable(m, least, lu, static_cast<int *>(x[1]));
+        permute_rows(m, columns, static_cast<int *>(x[1]), true, g, least);
+        return undifferentiable(m, least, lu, static_cast<int *>(x[1]));
+    });
 }
 
 // x = [lu, piv, a_dot, lu_dot]
 template <class N> uint64_t lu_factor_jvp(void **x, const ptrdiff_t *n, const int *, void *) {
-    ptrdiff_t m = n[0], columns = n[1], least = n[2];
-    View<N> lu = dense<N>(x[0], columns), t = dense<N>(x[3], columns);
-    copy<N>(m * columns, x[2], x[3]);
-    permute_rows(m, columns, static_cast<int *>(x[1]), false, t, least);
-    for (ptrdiff_t k = 0; k < least; ++k) {
-        N inverse = reciprocal(lu(k, k));
-        for (ptrdiff_t i = k + 1; i < m; ++i) {
-            N l = lu(i, k), dot = (t(i, k) - l * t(k, k)) * inverse;
-            t.set(i, k, dot);
-            for (ptrdiff_t j = k + 1; j < columns; ++j) t.set(i, j, t(i, j) - dot * lu(k, j) - l * t(k, j));
+    return sized_shape<N>(n, [&](auto m, auto columns, auto least) {
+        View<N> lu = dense<N>(x[0], columns), t = dense<N>(x[3], columns);
+        copy<N>(m * columns, x[2], x[3]);
+        permute_rows(m, columns, static_cast<int *>(x[1]), false, t, least);
+        for (ptrdiff_t k = 0; k < least; ++k) {
+            N inverse = reciprocal(lu(k, k));
+            for (ptrdiff_t i = k + 1; i < m; ++i) {
+                N l = lu(i, k), dot = (t(i, k) - l * t(k, k)) * inverse;
+                t.set(i, k, dot);
+                for (ptrdiff_t j = k + 1; j < columns; ++j) t.set(i, j, t(i, j) - dot * lu(k, j) - l * t(k, j));
+            }
         }
-    }
-    return undifferentiable(m, least, lu, static_cast<int *>(x[1]));
+        return undifferentiable(m, least, lu, static_cast<int *>(x[1]));
+    });
 }
 
 // A^-H from the factor
@@ -355,8 +368,8 @@ template <class N> uint64_t slogdet_jvp(void **x, const ptrdiff_t *n, const int 
 // ---- solve; option = trans, assume_a
 
 // B := op(A)^-1 B from the factor of A, L L^H if `positive`
-template <class N, class Size>
-inline void solve_either(bool positive, int op, Size n, ptrdiff_t k, void *factor, const int *piv, View<N> b) {
+template <class N, class Size, class K>
+inline void solve_either(bool positive, int op, Size n, K k, void *factor, const int *piv, View<N> b) {
     if (!positive) return solve_factored(op, n, k, factor, piv, b);
     // A^T = conj A
     with_op<N>(op == TRANSPOSED || op == CONJUGATED ? CONJUGATED : PLAIN, factor, n, [&](auto l) {
@@ -368,7 +381,7 @@ inline void solve_either(bool positive, int op, Size n, ptrdiff_t k, void *facto
 
 // x = [a, b, x, lu, piv]
 template <class N> uint64_t solve(void **x, const ptrdiff_t *n, const int *option, void *work) {
-    return sized<N>(n[0], [&](auto size) {
+    return sized_system<N>(n, [&](auto size, auto k) {
         void *lu = x[3] ? x[3] : work;
         int *piv = static_cast<int *>(x[4] ? x[4] : static_cast<N *>(work) + size * size);
         uint64_t again;
@@ -382,8 +395,8 @@ template <class N> uint64_t solve(void **x, const ptrdiff_t *n, const int *optio
             factor(size, size, dense<N>(lu, size), piv);
             again = zeros_on_diagonal(size, dense<N>(lu, size));
         }
-        copy<N>(size * n[1], x[1], x[2]);
-        solve_either(option[1], op_of(option[0]), size, n[1], lu, piv, dense<N>(x[2], n[1]));
+        copy<N>(size * k, x[1], x[2]);
+        solve_either(option[1], op_of(option[0]), size, k, lu, piv, dense<N>(x[2], k));
         return again;
     });
 }
@@ -391,14 +404,14 @@ template <class N> uint64_t solve(void **x, const ptrdiff_t *n, const int *optio
 // x = [lu, piv, x, x_bar, a_bar, b_bar]; the cotangent of op(A) is -B_bar X^H
 template <class N> uint64_t solve_vjp(void **x, const ptrdiff_t *n, const int *option, void *work) {
     int op = op_of(option[0]);
-    return sized<N>(n[0], [&](auto size) {
+    return sized_system<N>(n, [&](auto size, auto k) {
         const int *piv = static_cast<int *>(x[1]);
-        View<N> b_bar = dense<N>(x[5] ? x[5] : work, n[1]);
-        copy<N>(size * n[1], x[3], b_bar.p);
-        solve_either(option[1], op ^ ADJOINT, size, n[1], x[0], piv, b_bar);
+        View<N> b_bar = dense<N>(x[5] ? x[5] : work, k);
+        copy<N>(size * k, x[3], b_bar.p);
+        solve_either(option[1], op ^ ADJOINT, size, k, x[0], piv, b_bar);
         if (x[4])
             with_op<N>(op, x[4], size, [&](auto a_bar) {
-                product(size, size, n[1], b_bar, dense<N>(x[2], n[1]).adjoint(),
+                product(size, size, k, b_bar, dense<N>(x[2], k).adjoint(),
                         [&](ptrdiff_t i, ptrdiff_t j, N sum) { a_bar.set(i, j, -sum); });
                 return uint64_t(0);
             });
@@ -415,21 +428,21 @@ template <class N> uint64_t solve_vjp(void **x, const ptrdiff_t *n, const int *o
 template <class N> uint64_t solve_jvp(void **x, const ptrdiff_t *n, const int *option, void *) {
     using R = typename N::real_type;
     int op = op_of(option[0]);
-    return sized<N>(n[0], [&](auto size) {
+    return sized_system<N>(n, [&](auto size, auto k) {
         const int *piv = static_cast<int *>(x[1]);
-        View<N> x_dot = dense<N>(x[5], n[1]), solution = dense<N>(x[2], n[1]);
-        if (x[4]) copy<N>(size * n[1], x[4], x[5]);
-        else fill<N>(size * n[1], 0, x[5]);
+        View<N> x_dot = dense<N>(x[5], k), solution = dense<N>(x[2], k);
+        if (x[4]) copy<N>(size * k, x[4], x[5]);
+        else fill<N>(size * k, 0, x[5]);
         if (x[3])
             with_op<N>(op, x[3], size, [&](auto a_dot) {
                 if (option[1])
-                    product(size, n[1], size, [&](ptrdiff_t i, ptrdiff_t j) {
+                    product(size, k, size, [&](ptrdiff_t i, ptrdiff_t j) {
                         return (a_dot(i, j) + conj(a_dot(j, i))) * R(typename N::scalar(0.5));
                     }, solution, subtract_from(x_dot));
-                else product(size, n[1], size, a_dot, solution, subtract_from(x_dot));
+                else product(size, k, size, a_dot, solution, subtract_from(x_dot));
                 return uint64_t(0);
             });
-        solve_either(option[1], op, size, n[1], x[0], piv, x_dot);
+        solve_either(option[1], op, size, k, x[0], piv, x_dot);
         return unsolvable<N>(size, x[0], piv);
     });
 }

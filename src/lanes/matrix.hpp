@@ -33,14 +33,32 @@ template <int K> struct Fixed {
     constexpr operator ptrdiff_t() const { return K; }
 };
 
+template <class Size> constexpr bool is_fixed = !std::is_same_v<Size, ptrdiff_t>;
+
+// A function for each size, with all that it calls: in one that held them all the compiler would stop inlining.
+template <class F, class Size> [[gnu::noinline, gnu::flatten]] uint64_t apart(F f, Size n) { return f(n); }
+
 template <class N, class F> inline uint64_t sized(ptrdiff_t n, F f) {
-    if constexpr (N::parts == 2) return f(n);
-    else switch (n) {
-        case 2: return f(Fixed<2>{});
-        case 3: return f(Fixed<3>{});
-        case 4: return f(Fixed<4>{});
-        default: return f(n);
+    if constexpr (N::parts == 1) switch (n) {
+        case 2: return apart(f, Fixed<2>{});
+        case 3: return apart(f, Fixed<3>{});
+        case 4: return apart(f, Fixed<4>{});
+        case 8: return apart(f, Fixed<8>{});
     }
+    return f(n);
+}
+
+// The same for a system of n[0] rows with as many columns, or one.
+template <class N, class F> inline uint64_t sized_system(const ptrdiff_t *n, F f) {
+    if (n[1] == n[0]) return sized<N>(n[0], [&](auto size) { return f(size, size); });
+    if (n[1] == 1) return sized<N>(n[0], [&](auto size) { return f(size, Fixed<1>{}); });
+    return f(n[0], n[1]);
+}
+
+// Three sizes that are the same more often than not.
+template <class N, class F> inline uint64_t sized_shape(const ptrdiff_t *n, F f) {
+    if (n[0] != n[1] || n[0] != n[2]) return f(n[0], n[1], n[2]);
+    return sized<N>(n[0], [&](auto size) { return f(size, size, size); });
 }
 
 // What op(A) is of A; `trans` N, T and C are PLAIN, TRANSPOSED and both.
@@ -49,7 +67,9 @@ inline int op_of(int trans) { return trans == 2 ? ADJOINT : trans; }
 
 // Calls f with the view of op(A).
 template <class N, class Size, class F> inline uint64_t with_op(int op, void *a, Size n, F f) {
-    View<N> view{static_cast<N *>(a), op & TRANSPOSED ? 1 : ptrdiff_t(n), op & TRANSPOSED ? ptrdiff_t(n) : 1};
+    N *p = static_cast<N *>(a);
+    if constexpr (is_fixed<Size>) return op & TRANSPOSED ? f(View<N>{p, 1, n}) : f(View<N>{p, n, 1});
+    View<N> view{p, op & TRANSPOSED ? 1 : ptrdiff_t(n), op & TRANSPOSED ? ptrdiff_t(n) : 1};
     if constexpr (N::parts == 2)
         if (op & CONJUGATED) return f(View<N, true>{view.p, view.rows, view.columns});
     return f(view);

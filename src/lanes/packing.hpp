@@ -19,114 +19,109 @@ inline bool contiguous(const matkern::LaneOperand &o) {
     return (o.columns == 1 || o.column == item) && (o.rows == 1 || o.row == o.columns * item);
 }
 
-// Calls f(place of a matrix, whether all lie beside each other).
-template <class F> inline auto with_places(const matkern::LaneOperand &o, char *first, char *const *each, F f) {
-    if (each) return f([=](int i) { return each[i]; }, false);
-    return f([=, spacing = o.spacing](int i) { return first + i * spacing; },
-             o.spacing == o.rows * o.columns * o.parts * o.size);
+// Calls f(size, place(i) of matrix i, whether all lie beside each other). If they do, the small sizes that are most frequent
+// are Fixed: then the compiler knows every distance.
+template <class T, class F> inline uint64_t with_places(const matkern::LaneOperand &o, char *first, char *const *each, F f) {
+    ptrdiff_t size = o.rows * o.columns * o.parts, spacing = o.spacing;
+    auto beside = [=](auto size) {
+        return f(size, [=](ptrdiff_t i) { return first + i * (size * ptrdiff_t(sizeof(T))); }, std::true_type{});
+    };
+    if (each) return f(size, [=](ptrdiff_t i) { return each[i]; }, std::false_type{});
+    if (spacing != size * ptrdiff_t(sizeof(T)) || !contiguous(o))
+        return f(size, [=](ptrdiff_t i) { return first + i * spacing; }, std::false_type{});
+    switch (size) {
+        case 1: return beside(Fixed<1>{});
+        case 2: return beside(Fixed<2>{});
+        case 4: return beside(Fixed<4>{});
+        case 8: return beside(Fixed<8>{});
+        case 16: return beside(Fixed<16>{});
+        case 64: return beside(Fixed<64>{});
+        default: return beside(size);
+    }
 }
 
-// Calls f with the size, if that is a power of two below W.
-template <int W, class F> inline bool of_fixed_size(ptrdiff_t size, F f) {
-    if constexpr (W > 1) {
-        if (size == W / 2) {
-            f(std::integral_constant<int, W / 2>{});
-            return true;
-        }
-        return of_fixed_size<W / 2>(size, f);
-    } else return false;
+// Calls f(offset, entry) for each number of a matrix.
+template <class T, class F> inline void each_number(const matkern::LaneOperand &o, F f) {
+    ptrdiff_t entry = 0;
+    for (ptrdiff_t i = 0; i < o.rows; ++i)
+        for (ptrdiff_t j = 0; j < o.columns; ++j)
+            for (int part = 0; part < o.parts; ++part) f(i * o.row + j * o.column + part * ptrdiff_t(sizeof(T)), entry++);
 }
 
-template <class T, int W, class Place>
-inline void pack_lanes(const matkern::LaneOperand &o, Place place, bool adjacent, void *out_) {
+template <class T, int W, class Size, class Place, class Adjacent>
+inline void pack_lanes(const matkern::LaneOperand &o, Size size, Place place, Adjacent, void *out_) {
     using V = typename vector_of<T, W>::type;
-    T *out = static_cast<T *>(out_);
-    ptrdiff_t size = o.rows * o.columns * o.parts;
-    if (!contiguous(o)) {
-        for (ptrdiff_t i = 0; i < o.rows; ++i)
-            for (ptrdiff_t j = 0; j < o.columns; ++j)
-                for (int part = 0; part < o.parts; ++part, out += W) {
-                    ptrdiff_t offset = i * o.row + j * o.column + part * ptrdiff_t(sizeof(T));
-                    for (int w = 0; w < W; ++w) out[w] = *reinterpret_cast<const T *>(place(w) + offset);
-                }
-        return;
-    }
-    if (size < W) {
-        if (adjacent && of_fixed_size<W>(size, [&](auto known) {
-                constexpr int K = decltype(known)();
-                V r[K];
-                for (int i = 0; i < K; ++i) r[i] = load<V>(place(0) + i * sizeof(V));
-                deal<K>(r, static_cast<V *>(out_), 1, std::make_integer_sequence<int, W>{});
-            }))
-            return;
-        for (ptrdiff_t e = 0; e < size; ++e, out += W)
-            for (int w = 0; w < W; ++w) out[w] = reinterpret_cast<const T *>(place(w))[e];
-        return;
-    }
+    V *out = static_cast<V *>(out_);
+    if constexpr (is_fixed<Size>)
+        if constexpr (Size{} < W) {
+            V r[Size{}];
+            for (int i = 0; i < size; ++i) r[i] = load<V>(place(0) + i * sizeof(V));
+            return deal<Size{}>(r, out, 1, std::make_integer_sequence<int, W>{});
+        }
+    if (size < W || !(Adjacent{} || contiguous(o)))
+        return each_number<T>(o, [&](ptrdiff_t offset, ptrdiff_t entry) {
+            for (int w = 0; w < W; ++w) static_cast<T *>(out_)[entry * W + w] = *reinterpret_cast<const T *>(place(w) + offset);
+        });
     for (ptrdiff_t e = 0; e < size; e += W) {               // the last tile overlaps the one before
         V r[W];
         ptrdiff_t first = e + W <= size ? e : size - W;
-        for (int w = 0; w < W; ++w) {
-            r[w] = load<V>(place(w) + first * sizeof(T));
-            if (adjacent) prefetch<0>(place(w) + first * sizeof(T), W * size * sizeof(T));
-        }
-        transpose<W>(r);
-        for (int w = 0; w < W; ++w) static_cast<V *>(out_)[first + w] = r[w];
+        load_transposed(r, [&](int w) {
+            const char *row = place(w) + first * sizeof(T);
+            if (Adjacent{}) prefetch<0>(row, W * size * sizeof(T));
+            return row;
+        });
+        for (int w = 0; w < W; ++w) out[first + w] = r[w];
     }
 }
 
-template <class T, int W, class Place>
-inline uint64_t unpack_lanes(const matkern::LaneOperand &o, int count, Place place, bool adjacent, const void *in_) {
+template <class T, int W, class Size, class Place, class Adjacent>
+inline uint64_t unpack_lanes(const matkern::LaneOperand &o, int count, Size size, Place place, Adjacent, const void *in_) {
     using V = typename vector_of<T, W>::type;
     const V *x = static_cast<const V *>(in_);
-    ptrdiff_t size = o.rows * o.columns * o.parts, e = 0;
     uint64_t found = 0;
     if (!o.integers) {
         V zero[4] = {};                                     // 0 x is 0, or NaN
+        ptrdiff_t e = 0;
         for (; e + 4 <= size; e += 4)
             for (int i = 0; i < 4; ++i) zero[i] += x[e + i] * T(0);
         for (; e < size; ++e) zero[0] += x[e] * T(0);
         zero[0] += zero[1] + (zero[2] + zero[3]);
         found = to_bits(zero[0] != 0);
     }
-    if (contiguous(o)) {
-        if (size >= W) {
-            for (e = 0; e < size; e += W) {
-                V r[W];
-                ptrdiff_t first = e + W <= size ? e : size - W;
-                for (int w = 0; w < W; ++w) r[w] = x[first + w];
-                transpose<W>(r);
-                if (count < W) {
-                    for (int w = 0; w < count; ++w) __builtin_memcpy(place(w) + first * sizeof(T), &r[w], sizeof(V));
-                    continue;
-                }
-                for (int w = 0; w < W; ++w) {
-                    __builtin_memcpy(place(w) + first * sizeof(T), &r[w], sizeof(V));
-                    if (adjacent) prefetch<1>(place(w) + first * sizeof(T), W * size * sizeof(T));
-                }
-            }
-            return found;
-        }
-        if (count == W && adjacent && of_fixed_size<W>(size, [&](auto known) {
-                constexpr int K = decltype(known)();
-                V r[K];
-                gather<K>(x, 1, r, std::make_integer_sequence<int, W>{});
+    if constexpr (is_fixed<Size>)
+        if constexpr (Size{} < W)
+            if (count == W) {
+                V r[Size{}];
+                gather<Size{}>(x, 1, r, std::make_integer_sequence<int, W>{});
                 __builtin_memcpy(place(0), r, sizeof r);
-            }))
-            return found;
-    }
-    const T *in = static_cast<const T *>(in_);
-    for (ptrdiff_t i = 0; i < o.rows; ++i)
-        for (ptrdiff_t j = 0; j < o.columns; ++j)
-            for (int part = 0; part < o.parts; ++part, in += W) {
-                ptrdiff_t offset = i * o.row + j * o.column + part * ptrdiff_t(sizeof(T));
-                for (int w = 0; w < count; ++w) *reinterpret_cast<T *>(place(w) + offset) = in[w];
+                return found;
             }
+    if (size < W || !(Adjacent{} || contiguous(o))) {
+        each_number<T>(o, [&](ptrdiff_t offset, ptrdiff_t entry) {
+            for (int w = 0; w < count; ++w) *reinterpret_cast<T *>(place(w) + offset) = static_cast<const T *>(in_)[entry * W + w];
+        });
+        return found;
+    }
+    for (ptrdiff_t e = 0; e < size; e += W) {
+        V r[W];
+        ptrdiff_t first = e + W <= size ? e : size - W;
+        for (int w = 0; w < W; ++w) r[w] = x[first + w];
+        if (count < W) {
+            transpose<W>(r);
+            for (int w = 0; w < count; ++w) __builtin_memcpy(place(w) + first * sizeof(T), &r[w], sizeof(V));
+            continue;
+        }
+        store_transposed(r, [&](int w) {
+            char *row = place(w) + first * sizeof(T);
+            if (Adjacent{}) prefetch<1>(row, W * size * sizeof(T));
+            return row;
+        });
+    }
     return found;
 }
 
 // f<T, W>() for the numbers of an operand
-template <int B, class F> inline auto with_numbers(int size, int width, F f) {
+template <int B, class F> inline uint64_t with_numbers(int size, int width, F f) {
     if (size == 8) return f(double(), Fixed<B / 8>{});
     if (width == B / 4) return f(float(), Fixed<B / 4>{});
     return f(float(), Fixed<B / 8>{});
@@ -135,23 +130,26 @@ template <int B, class F> inline auto with_numbers(int size, int width, F f) {
 template <int B> void pack(const matkern::LaneOperand *o, int width, int blocks, char *first, char *const *each) {
     with_numbers<B>(o->size, width, [&](auto number, auto lanes) {
         constexpr int W = decltype(lanes){};
-        for (int block = 0; block < blocks; ++block)
-            with_places(*o, first + block * W * o->spacing, each ? each + block * W : each, [&](auto place, bool adjacent) {
-                pack_lanes<decltype(number), W>(*o, place, adjacent, static_cast<char *>(o->lanes) + block * o->room);
-            });
+        return with_places<decltype(number)>(*o, first, each, [&](auto size, auto place, auto adjacent) {
+            for (ptrdiff_t block = 0; block < blocks; ++block)
+                pack_lanes<decltype(number), W>(*o, size, [=](int w) { return place(block * W + w); }, adjacent,
+                                                static_cast<char *>(o->lanes) + block * o->room);
+            return uint64_t(0);
+        });
     });
 }
 
 template <int B> uint64_t unpack(const matkern::LaneOperand *o, int width, int count, char *first, char *const *each) {
     return with_numbers<B>(o->size, width, [&](auto number, auto lanes) {
         constexpr int W = decltype(lanes){};
-        uint64_t found = 0;
-        for (int i = 0; i < count; i += W)
-            with_places(*o, first + i * o->spacing, each ? each + i : each, [&](auto place, bool adjacent) {
-                const void *in = static_cast<char *>(o->lanes) + i / W * o->room;
-                found |= unpack_lanes<decltype(number), W>(*o, count - i < W ? count - i : W, place, adjacent, in) << i;
-            });
-        return found;
+        return with_places<decltype(number)>(*o, first, each, [&](auto size, auto place, auto adjacent) {
+            uint64_t found = 0;
+            for (ptrdiff_t i = 0; i < count; i += W)
+                found |= unpack_lanes<decltype(number), W>(*o, count - i < W ? count - i : W, size,
+                                                           [=](int w) { return place(i + w); }, adjacent,
+                                                           static_cast<char *>(o->lanes) + i / W * o->room) << i;
+            return found;
+        });
     });
 }
 

@@ -29,11 +29,11 @@ template <class N> uint64_t pinv(void **x, const ptrdiff_t *n, const int *, void
 }
 
 // out := the tangent (n, m) of the pseudo-inverse P of A (m, n) along T. Returns the lanes whose rank is lower.
-template <class N, class A>
-inline uint64_t push_pinv(ptrdiff_t m, ptrdiff_t n, A a, A p, View<N> t, View<N> out, void *work) {
+template <class N, class Rows, class Columns, class A>
+inline uint64_t push_pinv(Rows m, Columns n, A a, A p, View<N> t, View<N> out, void *work) {
     using R = typename N::real_type;
     using T = typename N::scalar;
-    ptrdiff_t k = m < n ? m : n;
+    auto k = m < n ? m : n;
     View<N> r = dense<N>(work, k), gram = dense<N>(r.p + k * k, k), q = dense<N>(gram.p + k * k, k);
     R trace(T(0));
     for (ptrdiff_t i = 0; i < m; ++i)
@@ -58,14 +58,20 @@ inline uint64_t push_pinv(ptrdiff_t m, ptrdiff_t n, A a, A p, View<N> t, View<N>
 
 // x = [a, pinv, pinv_bar, a_bar]
 template <class N> uint64_t pinv_vjp(void **x, const ptrdiff_t *n, const int *, void *work) {
-    View<N> a = dense<N>(x[0], n[1]), p = dense<N>(x[1], n[0]);
-    return push_pinv(n[1], n[0], a.adjoint(), p.adjoint(), dense<N>(x[2], n[0]), dense<N>(x[3], n[1]), work);
+    const ptrdiff_t shape[] = {n[0], n[1], n[1]};
+    return sized_shape<N>(shape, [&](auto m, auto columns, auto) {
+        View<N> a = dense<N>(x[0], columns), p = dense<N>(x[1], m);
+        return push_pinv(columns, m, a.adjoint(), p.adjoint(), dense<N>(x[2], m), dense<N>(x[3], columns), work);
+    });
 }
 
 // x = [a, pinv, a_dot, pinv_dot]
 template <class N> uint64_t pinv_jvp(void **x, const ptrdiff_t *n, const int *, void *work) {
-    View<N> a = dense<N>(x[0], n[1]), p = dense<N>(x[1], n[0]);
-    return push_pinv(n[0], n[1], a, p, dense<N>(x[2], n[1]), dense<N>(x[3], n[0]), work);
+    const ptrdiff_t shape[] = {n[0], n[1], n[1]};
+    return sized_shape<N>(shape, [&](auto m, auto columns, auto) {
+        View<N> a = dense<N>(x[0], columns), p = dense<N>(x[1], m);
+        return push_pinv(m, columns, a, p, dense<N>(x[2], columns), dense<N>(x[3], m), work);
+    });
 }
 
 }  // namespace LANES

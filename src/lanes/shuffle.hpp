@@ -2,6 +2,10 @@
 #pragma once
 #include "number.hpp"
 
+#if BYTES == 64
+#include <immintrin.h>
+#endif
+
 namespace LANES {
 
 // Exchanges the upper right with the lower left quarter of each (2 H, 2 H) block.
@@ -18,6 +22,61 @@ template <int H, class V, int... I> inline void exchange(V *r, std::integer_sequ
 template <int W, int H = W / 2, class V> inline void transpose(V *r) {
     exchange<H>(r, std::make_integer_sequence<int, W>{});
     if constexpr (H > 1) transpose<W, H / 2>(r);
+}
+
+template <class V> inline V load(const void *p) {
+    V v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+}
+
+// AVX-512 takes half a vector from memory, or leaves it there, without a shuffle, of which the CPU does but one at a time:
+// the first or last exchange of a transposition. The compilers do not see that by themselves.
+#if BYTES == 64
+template <class V> inline V load_halves(const char *low, const char *high) {
+    return (V)_mm512_insertf64x4(_mm512_castpd256_pd512(load<__m256d>(low)), load<__m256d>(high), 1);
+}
+
+template <class V> inline void store_halves(V v, char *low, char *high) {
+    __m256d halves[] = {_mm512_castpd512_pd256((__m512d)v), _mm512_extractf64x4_pd((__m512d)v, 1)};
+    __builtin_memcpy(low, &halves[0], sizeof halves[0]);
+    __builtin_memcpy(high, &halves[1], sizeof halves[1]);
+}
+#endif
+
+// r := the transpose of the (W, W) matrix whose row w is at row(w)
+template <class V, class F> inline void load_transposed(V *r, F row) {
+    constexpr int W = sizeof(V) / sizeof(V{}[0]), H = W / 2;
+#if BYTES == 64
+    if constexpr (sizeof(V) == BYTES) {
+        for (int w = 0; w < H; ++w) {
+            const char *upper = row(w), *lower = row(w + H);
+            r[w] = load_halves<V>(upper, lower);
+            r[w + H] = load_halves<V>(upper + BYTES / 2, lower + BYTES / 2);
+        }
+        return transpose<W, H / 2>(r);
+    }
+#endif
+    for (int w = 0; w < W; ++w) r[w] = load<V>(row(w));
+    transpose<W>(r);
+}
+
+// Back; r is lost.
+template <class V, class F> inline void store_transposed(V *r, F row) {
+    constexpr int W = sizeof(V) / sizeof(V{}[0]), H = W / 2;
+#if BYTES == 64
+    if constexpr (sizeof(V) == BYTES) {
+        transpose<W, H / 2>(r);
+        for (int w = 0; w < H; ++w) {
+            char *upper = row(w), *lower = row(w + H);
+            store_halves(r[w], upper, lower);
+            store_halves(r[w + H], upper + BYTES / 2, lower + BYTES / 2);
+        }
+        return;
+    }
+#endif
+    transpose<W>(r);
+    for (int w = 0; w < W; ++w) __builtin_memcpy(row(w), &r[w], sizeof(V));
 }
 
 // out[t step][w] = r[w T + t] and back, of T vectors in a row.
@@ -48,12 +107,6 @@ template <int T, class V, int... I> inline void gather(const V *in, int step, V 
     }
 }
 
-template <class V> inline V load(const void *p) {
-    V v;
-    __builtin_memcpy(&v, p, sizeof v);
-    return v;
-}
-
 // out := A^T for A of shape (m, n), of items that are moved as numbers of type T, in tiles; the last of a row overlaps.
 template <class T> inline void transpose_matrix(ptrdiff_t m, ptrdiff_t n, const T *a, ptrdiff_t lda, T *out, ptrdiff_t ldout) {
     constexpr int W = BYTES / sizeof(T);
@@ -67,8 +120,7 @@ template <class T> inline void transpose_matrix(ptrdiff_t m, ptrdiff_t n, const 
         for (ptrdiff_t j = 0; j < n; j += W) {
             ptrdiff_t first = i + W <= m ? i : m - W, left = j + W <= n ? j : n - W;
             V r[W];
-            for (int w = 0; w < W; ++w) r[w] = load<V>(a + (first + w) * lda + left);
-            transpose<W>(r);
+            load_transposed(r, [=](int w) { return reinterpret_cast<const char *>(a + (first + w) * lda + left); });
             for (int w = 0; w < W; ++w) __builtin_memcpy(out + (left + w) * ldout + first, &r[w], sizeof(V));
         }
 }

@@ -16,7 +16,7 @@ template <class N> uint64_t qr(void **x, const ptrdiff_t *n, const int *, void *
         typename N::Mask bad{};
         copy<N>(m * columns, x[0], work);
         for (ptrdiff_t j = 0; j < least; ++j) {
-            if (N::parts == 1 && j == m - 1) {                  // one real number is left as it is
+            if (N::parts == 1 && j == m - 1) {              // one real number is left as it is
                 tau[j] = N(T(0));
                 continue;
             }
@@ -55,14 +55,14 @@ template <class N> uint64_t qr_vjp(void **x, const ptrdiff_t *n, const int *, vo
         auto upper = [](View<N> t) {
             return [t](ptrdiff_t i, ptrdiff_t j) { return i <= j ? t(i, j) : N(T(0)); };
         };
-        auto lower = [](View<N> t) {                            // of its adjoint
+        auto lower = [](View<N> t) {                        // of its adjoint
             return [t](ptrdiff_t i, ptrdiff_t j) { return j <= i ? conj(t(j, i)) : N(T(0)); };
         };
         if (x[3]) product(least, least, least, upper(r), lower(r_bar), add);
         if (x[2]) product(least, least, m, q_bar.adjoint(), q, subtract);
         View<N> r2{r.p + least, width, 1}, r2_bar{r_bar.p + least, width, 1};
         bool wide = width > least && x[3];
-        if (wide)                                               // R2 R2_bar^H, of which H gets the adjoint's triangle
+        if (wide)                                           // R2 R2_bar^H, of which H gets the adjoint's triangle
             product(least, least, width - least, r2_bar, r2.adjoint(), subtract);
         finish_hermitian(0, least, h);
         if (wide)

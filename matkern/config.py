@@ -16,6 +16,15 @@ __all__ = ["get_num_threads", "set_num_threads", "show_config"]
 _LIBRARY = ctypes.CDLL(import_module("scipy.linalg.cython_blas").__file__)
 
 
+# What OpenBLAS may be asked for (OPENBLAS_CORETYPE) where the CPU has an instruction set, the best first; the cores
+# whose kernels use that set; and what bench/coretype.py measured of them.
+_AVX512_CORES = ("skylakex", "cooperlake", "sapphirerapids")
+_CORETYPES = {
+    "avx512": ("SKYLAKEX", _AVX512_CORES, "1.7 times as fast as avx2's"),
+    "avx2": ("HASWELL", ("haswell", "zen", *_AVX512_CORES), "2.0 times as fast as SSE's"),
+}
+
+
 def _blas_function(*names):
     """The first of these C functions in the BLAS library, or None."""
     for name in names:
@@ -36,6 +45,17 @@ def _blas_text(name):
         return None
     function.restype = ctypes.c_char_p
     return function().decode()
+
+
+def _coretype_warning(core):
+    """What to do if OpenBLAS takes this CPU for an older one, else None."""
+    for instructions, (coretype, cores, gain) in _CORETYPES.items():
+        if core is not None and instructions in gufunc.lane_choices() and core.lower() not in cores:
+            return (
+                f"OpenBLAS takes this CPU for {core}, though it has {instructions}: set the environment variable "
+                f"OPENBLAS_CORETYPE={coretype} before Python starts (its products were measured to be {gain})"
+            )
+    return None
 
 
 def _cpus():
@@ -111,7 +131,8 @@ def show_config(mode="stdout"):
         options of the library that SciPy brings), ``blas core`` (the CPU type that it detected), ``blas
         threads``, ``blas integers`` (bits), ``threads`` (of matkern), ``lanes``
         (the instruction set of small matrices, each in a lane of a register, and of small products; see Notes). What
-        the library does not tell is None.
+        the library does not tell is None. ``warning`` says what to do if OpenBLAS takes the CPU for an older one, and
+        is None, or not printed, if all is well.
 
     Raises
     ------
@@ -145,10 +166,13 @@ def show_config(mode="stdout"):
         "blas integers": 8 * ctypes.sizeof(ctypes.c_int),
         "threads": get_num_threads(),
         "lanes": gufunc.lanes(),
+        "warning": _coretype_warning(_blas_text("get_corename")),
     }
     if mode == "dicts":
         return config
     for key, value in config.items():
+        if key == "warning" and value is None:
+            continue
         print(f"{key + ':':<15}{'unknown' if value is None else value}")
     return None
 

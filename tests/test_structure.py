@@ -3,7 +3,10 @@
 import doctest
 import importlib
 import inspect
+import json
+import os
 import pkgutil
+import platform
 import re
 import subprocess
 import sys
@@ -11,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matkern.kernels import gufunc
 from samples import SAMPLES
 
 import matkern as mk
@@ -191,7 +195,31 @@ def test_show_config(capsys):
     printed = capsys.readouterr().out
     config = mk.show_config(mode="dicts")
     for key, value in config.items():
+        if key == "warning" and value is None:  # all is well
+            assert key not in printed
+            continue
         assert f"{key}:" in printed and str(value) in printed
     assert config["numpy"] == np.__version__ and config["blas integers"] == 32
     with pytest.raises(ValueError, match="mode must be 'stdout' or 'dicts', got 'json'"):
         mk.show_config(mode="json")
+
+
+@pytest.mark.parametrize(("core", "has"), [("NEHALEM", "baseline"), ("HASWELL", "avx2"), ("SKYLAKEX", "avx512")])
+def test_show_config_warns_of_kernels_for_an_older_cpu(core, has):
+    sets = gufunc.lane_choices()[:-1]
+    if (
+        has not in sets
+        or mk.show_config(mode="dicts")["blas core"] is None
+        or platform.machine() not in ("x86_64", "AMD64")
+    ):
+        pytest.skip(f"needs OpenBLAS, and a CPU with {has} of x86-64: it can't be taken for {core}")
+    env = {**os.environ, "OPENBLAS_CORETYPE": core}
+    command = [sys.executable, "-m", "matkern", "info", "--json"]
+    config = json.loads(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout)
+    assert config["blas core"].upper() == core
+    if has == sets[-1]:
+        assert config["warning"] is None
+    else:
+        wanted = {"avx2": "HASWELL", "avx512": "SKYLAKEX"}[sets[-1]]
+        assert f"for {config['blas core']}, though it has {sets[-1]}" in config["warning"]
+        assert f"OPENBLAS_CORETYPE={wanted} " in config["warning"]

@@ -105,7 +105,7 @@ template <class N> uint64_t svd_jvp(void **x, const ptrdiff_t *n, const int *, v
         View<N> p = dense<N>(work, k), q = dense<N>(p.p + k * k, k), t{q.p + k * k, tall ? k : columns, 1};
         R *reciprocals = reinterpret_cast<R *>(t.p + most * k);
         typename N::Mask bad{};
-        if (tall) {                                             // A_dot V, and U^H A_dot V
+        if (tall) {                                         // A_dot V, and U^H A_dot V
             multiply(m, k, columns, a_dot, vh.adjoint(), t);
             multiply(k, k, m, u.adjoint(), t, p);
         } else {
@@ -116,7 +116,7 @@ template <class N> uint64_t svd_jvp(void **x, const ptrdiff_t *n, const int *, v
             for (ptrdiff_t i = 0; i < k; ++i) s_dot[i] = real(p(i, i));
         if (!x[4] && !x[6]) return uint64_t(0);
         R zero = repeated(s[0], most);
-        bool rest = m != columns && (tall ? x[4] : x[6]);       // a projector takes part
+        bool rest = m != columns && (tall ? x[4] : x[6]);   // a projector takes part
         invert(k, s, rest, zero, reciprocals, bad);
         const R half(T(0.5));
         for (ptrdiff_t i = 0; i < k; ++i)

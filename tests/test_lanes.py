@@ -241,6 +241,27 @@ def test_a_spectrum_that_is_not_finite(variant, rng, dtype, bad):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 8])
+def test_interchanges_of_any_rows(variant, rng, dtype, n):
+    """Also with rows above, which no factorisation makes but LAPACK's laswp does."""
+    lu = normal(rng, (BATCH, n, n), dtype) / (2 * n) + np.eye(n, dtype=dtype)  # well conditioned, so is each factor
+    piv = rng.integers(0, n, (BATCH, n)).astype("int32")
+    piv[0] = np.arange(n)[::-1]
+    x, b = normal(rng, (BATCH, n, 3), dtype), normal(rng, (BATCH, n, 3), dtype)
+    det = normal(rng, (BATCH,), dtype)
+    for function, args in (
+        (mk.solve_vjp, (lu, piv, x, b)),
+        (mk.lu_factor_vjp, (lu, piv, lu)),
+        (mk.lu_factor_jvp, (lu, piv, lu)),
+        (mk.det_vjp, (lu, piv, det)),
+        (mk.det_jvp, (lu, piv, lu)),
+        (mk.slogdet_vjp, (det / abs(det), lu, piv, None, abs(det))),
+    ):
+        got, want = function(*args), one_at_a_time(function, *args)
+        same(got if isinstance(got, tuple) else (got,), want if isinstance(want, tuple) else (want,))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("order", [None, "nuc", 1, -1, np.inf, -np.inf, 2, -2])
 def test_norms_at_their_edges(variant, rng, dtype, order):
     """NaN in one part, ties of sums and of moduli, zeros and their signs, numbers whose squares are none."""

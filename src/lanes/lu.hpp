@@ -14,14 +14,14 @@ template <class N> inline Row<N> load_row(const int *piv, ptrdiff_t j) {
     return __builtin_convertvector(row, Row<N>);
 }
 
-// Exchanges row j of each lane with its row piv[j], of rows j <= piv[j] < n. Of row j a few columns at a time stay in
-// registers; rows that are no lane's pivot are passed over.
+// Exchanges row j of each lane with its row piv[j] of n. Of row j a few columns at a time stay in registers; rows that are
+// no lane's pivot are passed over.
 template <class N, class Size, class K>
 inline void interchange(Size n, K k, ptrdiff_t j, const int *piv, View<N> x) {
     Row<N> pivot = load_row<N>(piv, j);
     uint64_t pivots = 0;
     for (int w = 0; w < N::width; ++w) pivots |= uint64_t(1) << (piv[j * N::width + w] & (matkern::MOST_ROWS - 1));
-    pivots &= ~uint64_t(0) >> (matkern::MOST_ROWS - n) & ~uint64_t(1) << j;
+    pivots &= ~uint64_t(0) >> (matkern::MOST_ROWS - n) & ~(uint64_t(1) << j);
     if (!pivots) return;
     tiles<4>(k, [&](ptrdiff_t c, auto columns) {
         constexpr int S = decltype(columns)();
@@ -204,14 +204,19 @@ template <class N> uint64_t lu_factor_jvp(void **x, const ptrdiff_t *n, const in
     });
 }
 
+// The lanes whose two rows change places.
+template <class N> inline typename N::Mask swapped(const int *piv) {
+    return (load_row<N>(piv, 0) == row_number<N>(1)) ^ (load_row<N>(piv, 1) == row_number<N>(0));
+}
+
 // A^-H from the factor
 template <class N, class Size> inline void inverse_adjoint(Size n, void *lu, const int *piv, View<N> out) {
     if (n == 2) {                                           // P (L U)^-H
         View<N> f = dense<N>(lu, 2);
         N first = reciprocal(f(0, 0)), last = reciprocal(f(1, 1)), upper = f(0, 1) * last;
         N inverse[] = {first + upper * (f(1, 0) * first), -(f(1, 0) * last), -(upper * first), last};
-        auto swapped = load_row<N>(piv, 0) == row_number<N>(1);
-        for (int i = 0; i < 4; ++i) out.p[i] = conj(select(swapped, inverse[i ^ 2], inverse[i]));
+        auto swap = swapped<N>(piv);
+        for (int i = 0; i < 4; ++i) out.p[i] = conj(select(swap, inverse[i ^ 2], inverse[i]));
         return;
     }
     identity(n, n, out);
@@ -270,11 +275,11 @@ template <class N> uint64_t slogdet(void **x, const ptrdiff_t *n, const int *, v
 // G := the conjugate cofactors of a 2 x 2 matrix, det(P) P those of L U.
 template <class N> inline void cofactors(View<N> lu, const int *piv, View<N> g) {
     N a = lu(0, 0), b = lu(0, 1), c = lu(1, 0) * a, d = lu(1, 0) * b + lu(1, 1);
-    auto swapped = load_row<N>(piv, 0) == row_number<N>(1);
-    g.set(0, 0, conj(select(swapped, b, d)));
-    g.set(0, 1, -conj(select(swapped, a, c)));
-    g.set(1, 0, -conj(select(swapped, d, b)));
-    g.set(1, 1, conj(select(swapped, c, a)));
+    auto swap = swapped<N>(piv);
+    g.set(0, 0, conj(select(swap, b, d)));
+    g.set(0, 1, -conj(select(swap, a, c)));
+    g.set(1, 0, -conj(select(swap, d, b)));
+    g.set(1, 1, conj(select(swap, c, a)));
 }
 
 template <class N> inline void multiply_by(ptrdiff_t size, N scale, N *x) {

@@ -12,6 +12,8 @@ import subprocess
 import sys
 from itertools import pairwise
 
+import matkern as mk
+
 CORETYPES = ("NEHALEM", "HASWELL", "SKYLAKEX")  # SSE, AVX2, AVX-512
 ORDER = 1000
 ROUNDS = 7
@@ -42,6 +44,8 @@ def seconds(coretype):
 
 
 def main():
+    config = mk.show_config(mode="dicts")
+    print(f"SciPy {config['scipy']}, {config['blas']}, one thread, order {ORDER}")
     rounds = [[seconds(coretype) for coretype in CORETYPES] for _ in range(ROUNDS)]
     for i, (older, newer) in enumerate(pairwise(CORETYPES)):
         ratio = statistics.median(times[i] / times[i + 1] for times in rounds)

@@ -15,7 +15,7 @@ from matkern.kernels import gufunc
 
 import matkern as mk
 
-SIZES = (2, 4, 8, 12, 16, 24, 32, 48)
+SIZES = (2, 4, 6, 8, 10, 12, 14, 15, 16, 20, 24, 28, 32, 48)
 FEW = 4  # right-hand sides, of systems once more
 ENTRIES = 300_000  # of an operand: a batch of matrices that does not stay in the first caches
 

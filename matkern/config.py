@@ -155,18 +155,19 @@ def show_config(mode="stdout"):
     from importlib.metadata import version  # noqa: PLC0415 - it takes long to import
 
     threads = _blas_function("get_num_threads")
+    core = _blas_text("get_corename")
     config = {
         "matkern": version("matkern"),
         "numpy": numpy.__version__,
         "scipy": version("scipy"),
         "python": platform.python_version(),
         "blas": _blas_text("get_config"),
-        "blas core": _blas_text("get_corename"),
+        "blas core": core,
         "blas threads": None if threads is None else threads(),
         "blas integers": 8 * ctypes.sizeof(ctypes.c_int),
         "threads": get_num_threads(),
         "lanes": gufunc.lanes(),
-        "warning": _coretype_warning(_blas_text("get_corename")),
+        "warning": _coretype_warning(core),
     }
     if mode == "dicts":
         return config

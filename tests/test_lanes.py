@@ -256,6 +256,7 @@ def test_interchanges_of_any_rows(variant, rng, dtype, n):
         (mk.det_vjp, (lu, piv, det)),
         (mk.det_jvp, (lu, piv, lu)),
         (mk.slogdet_vjp, (det / abs(det), lu, piv, None, abs(det))),
+        (mk.slogdet_jvp, (det / abs(det), lu, piv, lu)),
     ):
         got, want = function(*args), one_at_a_time(function, *args)
         same(got if isinstance(got, tuple) else (got,), want if isinstance(want, tuple) else (want,))

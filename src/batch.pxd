@@ -81,7 +81,7 @@ cdef enum:
     MAX_OPTIONS = 4
     MAX_BATCH = 64          # NumPy's own limit
     LINE = 64               # bytes; operands packed in a workspace start on a cache line
-    FETCHED_BYTES = 2048    # of a matrix while the one before is worked on: measured, for n from 13 to 128
+    FETCHED_BYTES = 2048    # of a matrix, while the one before is worked on: of larger ones the CPU foresees rows
     LEAST_IN_LANES = 2      # matrices
     MOST_OF_FEW = 32        # rows, of matrices with a few columns
     WIDEST_GAIN = 32        # lanes are about WIDEST_GAIN / n times as fast when all are full
@@ -220,14 +220,13 @@ cdef inline void advance(Batch *b, Py_ssize_t *index, char **p) noexcept nogil:
         index[axis] = 0
 
 
-cdef inline void fetch(Batch *b, char **p, bint *little) noexcept nogil:
+cdef inline void fetch(Batch *b, char **p, const Py_ssize_t *lines) noexcept nogil:
     """Have the next matrix brought to the cache, while this one is worked on: the CPU foresees long rows alone."""
     cdef Py_ssize_t line
     cdef int k
     for k in range(b.loop.nin):
-        if little[k]:
-            for line in range((b.rows[k] * b.columns[k] * b.itemsize[k] + LINE - 1) // LINE):
-                prefetch(p[k] + b.strides[k][b.ndim - 1] + line * LINE)
+        for line in range(lines[k]):
+            prefetch(p[k] + b.strides[k][b.ndim - 1] + line * LINE)
 
 
 cdef inline void matrices(void *context, int64_t first, int64_t last) noexcept nogil:
@@ -239,7 +238,7 @@ cdef inline void matrices(void *context, int64_t first, int64_t last) noexcept n
     cdef Py_ssize_t index[MAX_BATCH]
     cdef int64_t i
     cdef Py_ssize_t size
-    cdef bint little[MAX_OPERANDS]
+    cdef Py_ssize_t lines[MAX_OPERANDS]     # of a matrix of each input that is fetched ahead
     cdef int k, code
     cdef char *block = NULL
     cdef char *work = NULL
@@ -255,12 +254,15 @@ cdef inline void matrices(void *context, int64_t first, int64_t last) noexcept n
         if b.packed[k]:
             x[k] = work
             work += (b.rows[k] * b.columns[k] * b.itemsize[k] + LINE - 1) // LINE * LINE
-        little[k] = (b.data[k] is not NULL and not b.packed[k] and b.ndim > 0 and b.strides[k][b.ndim - 1] != 0
-                     and b.rows[k] * b.columns[k] * b.itemsize[k] <= FETCHED_BYTES)
+        size = b.rows[k] * b.columns[k] * b.itemsize[k]
+        lines[k] = 0
+        if (size <= FETCHED_BYTES and b.data[k] is not NULL and not b.packed[k] and b.ndim > 0
+                and b.strides[k][b.ndim - 1] != 0):
+            lines[k] = (size + LINE - 1) // LINE
 
     for i in range(first, last):
         if i + 1 < last:
-            fetch(b, p, little)
+            fetch(b, p, lines)
         for k in range(loop.nop):
             if not b.packed[k]:
                 x[k] = p[k]

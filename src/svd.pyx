@@ -150,7 +150,7 @@ cdef void times_vh(Py_ssize_t k, Py_ssize_t n, scalar *q, scalar *vh, scalar *di
 
 cdef void of_values(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, scalar *u, scalar *vh, scalar *s_bar, scalar *work,
                     scalar *g) noexcept nogil:
-    """G := U diag(s_bar) V^H; the workspace has room for V^H."""
+    """G := U diag(s_bar) V^H. The smaller of U and V^H is scaled, in a workspace of its size."""
     cdef Py_ssize_t i
     if m <= n:
         scale_columns(m, k, u, s_bar, work)

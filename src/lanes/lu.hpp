@@ -15,7 +15,7 @@ template <class N> inline Row<N> load_row(const int *piv, ptrdiff_t j) {
 }
 
 // Exchanges row j of each lane with its row piv[j] of n. Of row j a few columns at a time stay in registers; rows that are
-// no lane's pivot are passed over.
+// no lane's pivot are passed over. A pivot that is no row, of a lane that `invalid` reports, must not shift too far.
 template <class N, class Size, class K>
 inline void interchange(Size n, K k, ptrdiff_t j, const int *piv, View<N> x) {
     Row<N> pivot = load_row<N>(piv, j);
@@ -165,7 +165,7 @@ template <class N> inline uint64_t undifferentiable(ptrdiff_t m, ptrdiff_t least
 
 // x = [lu, piv, lu_bar, a_bar]: the steps of the factorisation, last first
 template <class N> uint64_t lu_factor_vjp(void **x, const ptrdiff_t *n, const int *, void *) {
-    return sized_shape<N>(n, [&](auto m, auto columns, auto least) {
+    return sized_shape<N>(n[0], n[1], n[2], [&](auto m, auto columns, auto least) {
         View<N> lu = dense<N>(x[0], columns), g = dense<N>(x[3], columns);
         copy<N>(m * columns, x[2], x[3]);
         for (ptrdiff_t k = least - 1; k >= 0; --k) {
@@ -188,7 +188,7 @@ template <class N> uint64_t lu_factor_vjp(void **x, const ptrdiff_t *n, const in
 
 // x = [lu, piv, a_dot, lu_dot]
 template <class N> uint64_t lu_factor_jvp(void **x, const ptrdiff_t *n, const int *, void *) {
-    return sized_shape<N>(n, [&](auto m, auto columns, auto least) {
+    return sized_shape<N>(n[0], n[1], n[2], [&](auto m, auto columns, auto least) {
         View<N> lu = dense<N>(x[0], columns), t = dense<N>(x[3], columns);
         copy<N>(m * columns, x[2], x[3]);
         permute_rows(m, columns, static_cast<int *>(x[1]), false, t, least);

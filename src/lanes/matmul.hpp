@@ -10,14 +10,14 @@ inline void multiply(M m, J n, K depth, A a, B b, View<N> out, bool add = false)
 }
 
 template <class N> uint64_t matmul(void **x, const ptrdiff_t *n, const int *, void *) {
-    return sized_shape<N>(n, [&](auto m, auto k, auto columns) {
+    return sized_shape<N>(n[0], n[1], n[2], [&](auto m, auto k, auto columns) {
         multiply(m, columns, k, dense<N>(x[0], k), dense<N>(x[1], columns), dense<N>(x[2], columns));
         return uint64_t(0);
     });
 }
 
 template <class N> uint64_t matmul_vjp(void **x, const ptrdiff_t *n, const int *, void *) {
-    return sized_shape<N>(n, [&](auto m, auto k, auto columns) {
+    return sized_shape<N>(n[0], n[1], n[2], [&](auto m, auto k, auto columns) {
         View<N> a = dense<N>(x[0], k), b = dense<N>(x[1], columns), x_bar = dense<N>(x[2], columns);
         if (x[3]) multiply(m, k, columns, x_bar, b.adjoint(), dense<N>(x[3], k));
         if (x[4]) multiply(k, columns, m, a.adjoint(), x_bar, dense<N>(x[4], columns));
@@ -26,7 +26,7 @@ template <class N> uint64_t matmul_vjp(void **x, const ptrdiff_t *n, const int *
 }
 
 template <class N> uint64_t matmul_jvp(void **x, const ptrdiff_t *n, const int *, void *) {
-    return sized_shape<N>(n, [&](auto m, auto k, auto columns) {
+    return sized_shape<N>(n[0], n[1], n[2], [&](auto m, auto k, auto columns) {
         View<N> a = dense<N>(x[0], k), b = dense<N>(x[1], columns), x_dot = dense<N>(x[4], columns);
         if (x[2]) multiply(m, columns, k, dense<N>(x[2], k), b, x_dot);
         if (x[3]) multiply(m, columns, k, a, dense<N>(x[3], columns), x_dot, x[2]);

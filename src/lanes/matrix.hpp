@@ -56,9 +56,9 @@ template <class N, class F> inline uint64_t sized_system(const ptrdiff_t *n, F f
 }
 
 // Three sizes that are the same more often than not.
-template <class N, class F> inline uint64_t sized_shape(const ptrdiff_t *n, F f) {
-    if (n[0] != n[1] || n[0] != n[2]) return f(n[0], n[1], n[2]);
-    return sized<N>(n[0], [&](auto size) { return f(size, size, size); });
+template <class N, class F> inline uint64_t sized_shape(ptrdiff_t a, ptrdiff_t b, ptrdiff_t c, F f) {
+    if (a != b || a != c) return f(a, b, c);
+    return sized<N>(a, [&](auto size) { return f(size, size, size); });
 }
 
 // What op(A) is of A; `trans` N, T and C are PLAIN, TRANSPOSED and both.

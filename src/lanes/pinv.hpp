@@ -58,8 +58,7 @@ inline uint64_t push_pinv(Rows m, Columns n, A a, A p, View<N> t, View<N> out, v
 
 // x = [a, pinv, pinv_bar, a_bar]
 template <class N> uint64_t pinv_vjp(void **x, const ptrdiff_t *n, const int *, void *work) {
-    const ptrdiff_t shape[] = {n[0], n[1], n[1]};
-    return sized_shape<N>(shape, [&](auto m, auto columns, auto) {
+    return sized_shape<N>(n[0], n[1], n[1], [&](auto m, auto columns, auto) {
         View<N> a = dense<N>(x[0], columns), p = dense<N>(x[1], m);
         return push_pinv(columns, m, a.adjoint(), p.adjoint(), dense<N>(x[2], m), dense<N>(x[3], columns), work);
     });
@@ -67,8 +66,7 @@ template <class N> uint64_t pinv_vjp(void **x, const ptrdiff_t *n, const int *, 
 
 // x = [a, pinv, a_dot, pinv_dot]
 template <class N> uint64_t pinv_jvp(void **x, const ptrdiff_t *n, const int *, void *work) {
-    const ptrdiff_t shape[] = {n[0], n[1], n[1]};
-    return sized_shape<N>(shape, [&](auto m, auto columns, auto) {
+    return sized_shape<N>(n[0], n[1], n[1], [&](auto m, auto columns, auto) {
         View<N> a = dense<N>(x[0], columns), p = dense<N>(x[1], m);
         return push_pinv(m, columns, a, p, dense<N>(x[2], columns), dense<N>(x[3], m), work);
     });

@@ -10,7 +10,7 @@ namespace LANES {
 template <class N> uint64_t qr(void **x, const ptrdiff_t *n, const int *, void *work) {
     using R = typename N::real_type;
     using T = typename N::scalar;
-    return sized_shape<N>(n, [&](auto m, auto columns, auto least) {
+    return sized_shape<N>(n[0], n[1], n[2], [&](auto m, auto columns, auto least) {
         View<N> a = dense<N>(work, columns);
         N *tau = a.p + m * columns;
         typename N::Mask bad{};
@@ -44,7 +44,7 @@ template <class N> uint64_t qr(void **x, const ptrdiff_t *n, const int *, void *
 // x = [Q, R, Q_bar, R_bar, a_bar]
 template <class N> uint64_t qr_vjp(void **x, const ptrdiff_t *n, const int *, void *work) {
     using T = typename N::scalar;
-    return sized_shape<N>(n, [&](auto m, auto columns, auto width) {
+    return sized_shape<N>(n[0], n[1], n[2], [&](auto m, auto columns, auto width) {
         auto least = m < width ? m : width;
         if (columns != least) return ~uint64_t(0);
         View<N> q = dense<N>(x[0], least), r = dense<N>(x[1], width), q_bar = dense<N>(x[2], least), r_bar = dense<N>(x[3], width);
@@ -79,7 +79,7 @@ template <class N> uint64_t qr_vjp(void **x, const ptrdiff_t *n, const int *, vo
 // x = [Q, R, a_dot, Q_dot, R_dot]
 template <class N> uint64_t qr_jvp(void **x, const ptrdiff_t *n, const int *, void *work) {
     using T = typename N::scalar;
-    return sized_shape<N>(n, [&](auto m, auto columns, auto width) {
+    return sized_shape<N>(n[0], n[1], n[2], [&](auto m, auto columns, auto width) {
         auto least = m < width ? m : width;
         if (columns != least) return ~uint64_t(0);
         View<N> q = dense<N>(x[0], least), r = dense<N>(x[1], width), t = dense<N>(x[2], width);

@@ -30,7 +30,7 @@ inline void invert(ptrdiff_t k, const R *s, bool takes_part, R zero, R *out, typ
 template <class N> uint64_t svd_vjp(void **x, const ptrdiff_t *n, const int *option, void *work) {
     using R = typename N::real_type;
     using T = typename N::scalar;
-    return sized_shape<N>(n, [&](auto m, auto k, auto columns) {
+    return sized_shape<N>(n[0], n[1], n[2], [&](auto m, auto k, auto columns) {
         auto most = m > columns ? m : columns;
         const R *s = static_cast<R *>(x[1]), *s_bar = static_cast<R *>(x[4]);
         View<N> u = dense<N>(x[0], k), vh = dense<N>(x[2], columns), g = dense<N>(x[6], columns);
@@ -96,7 +96,7 @@ template <class N> uint64_t svd_vjp(void **x, const ptrdiff_t *n, const int *opt
 template <class N> uint64_t svd_jvp(void **x, const ptrdiff_t *n, const int *, void *work) {
     using R = typename N::real_type;
     using T = typename N::scalar;
-    return sized_shape<N>(n, [&](auto m, auto k, auto columns) {
+    return sized_shape<N>(n[0], n[1], n[2], [&](auto m, auto k, auto columns) {
         auto most = m > columns ? m : columns;
         bool tall = m >= columns;
         const R *s = static_cast<R *>(x[1]);

@@ -1,6 +1,7 @@
 """Operations on NumPy's arrays: one kernel, a whole call and what it keeps, `vjp` and `jvp`."""
 
 import math
+from functools import cached_property
 
 import numpy as np
 
@@ -23,6 +24,8 @@ def _find(op):
 
 def as_array(x):
     """A Dask array as it is, anything else as NumPy's."""
+    if type(x) is np.ndarray:
+        return x
     if not is_dask(x):
         return np.asarray(x)
     if any(map(math.isnan, x.shape)):
@@ -32,6 +35,8 @@ def as_array(x):
 
 def of_kind(g, dtype):
     """A cotangent in its input's dtype, of a real input the real part, of an integer one float64."""
+    if type(g) is np.ndarray and g.dtype is dtype and g.flags.c_contiguous:  # as it nearly always is
+        return g
     if dtype.kind != "c" and g.dtype.kind == "c":
         g = g.real
     if dtype.kind not in "fc":
@@ -73,15 +78,21 @@ class Call:
         self.op, options = _find(op).variant(options)
         op = self.op
         named = {*op.positional[: len(inputs)], *options}
-        self.given = len([n for n in op.inputs if n in named])
+        self.given = tuple([n for n in op.inputs if n in named])
+        self.wanted = tuple([n for n in self.given if n in op.differentiable_inputs])
         inputs, options = op.arguments(inputs, options)
         self.inputs = [as_array(x) for x in inputs]
         self.options, self.views = op.layout.views(op, self.inputs, options)
         self.columns = [self.there(n, x) for n, x in zip(op.inputs, self.inputs, strict=True)]
         self.values = op.run_forward(self.columns, self.options)
         self.outputs = {n: self.back(n, self.values[n]) for n in op.outputs}
-        # the batch axes of all inputs together
-        self.batch = max((self.values[n].shape[: self.values[n].ndim - self.core_ndim(n)] for n in op.outputs), key=len)
+
+    @cached_property
+    def batch(self):
+        """The batch axes of all inputs together."""
+        return max(
+            [y.shape[: y.ndim - self.core_ndim(n)] for n, y in self.values.items() if n in self.op.outputs], key=len
+        )
 
     def there(self, name, x):
         return self.views[name].there(np, x) if name in self.views else x
@@ -113,16 +124,25 @@ class Call:
             )
         return self.there(name, np.broadcast_to(g, shape))
 
-    def pullback(self, cotangents, wanted):
-        """Input name -> cotangent in the input's shape and dtype, with the cotangents' extra leading axes."""
-        op = self.op
-        given = {n: None if g is None else self.like("cotangent", n, g, self.outputs[n]) for n, g in cotangents.items()}
-        bars = {}
-        for n, result in zip(wanted, op.run_pullback(self.values, given, self.options, wanted), strict=True):
-            i = op.inputs.index(n)
-            g = summed_to(result, self.columns[i].shape, result.ndim - len(self.batch) - self.core_ndim(n))
-            bars[n] = of_kind(self.back(n, g), self.inputs[i].dtype)
-        return bars
+    def pullback(self, cotangents):
+        """From cotangents of the outputs to those of the inputs that were given, in their shapes and dtypes.
+
+        The cotangents' extra leading axes go first. None stands for zero, and for what has no derivative.
+        """
+        op, given = self.op, {}
+        for n, g in zip(op.outputs, cotangents, strict=True):
+            if g is not None:
+                if n not in op.differentiable_outputs:
+                    raise ValueError(f"{op.name}: {n} has no derivative: its cotangent must be None")
+                given[n] = self.like("cotangent", n, g, self.outputs[n])
+        bars = dict.fromkeys(self.given)
+        results = op.run_pullback(self.values, given, self.options, self.wanted)
+        for n, result in zip(self.wanted, results, strict=True):
+            g, x = result, self.values[n]
+            if g.shape != x.shape:
+                g = summed_to(g, x.shape, g.ndim - len(self.batch) - self.core_ndim(n))
+            bars[n] = of_kind(self.back(n, g), x.dtype)
+        return tuple(bars.values())
 
     def pushforward(self, tangents):
         """Output name -> tangent; zeros where the output has no derivative."""
@@ -202,7 +222,6 @@ def vjp(op, /, *inputs, **options):
     """
     call = Call(op, inputs, options)
     names = call.op.outputs
-    wanted = tuple(n for n in call.op.inputs[: call.given] if n in call.op.differentiable_inputs)
 
     def pullback(cotangents):
         if len(names) == 1:
@@ -212,11 +231,7 @@ def vjp(op, /, *inputs, **options):
             raise ValueError(
                 f"{call.op.name}: the pullback takes a tuple of {len(names)} cotangents ({', '.join(names)}), got {got}"
             )
-        for n, g in zip(names, cotangents, strict=True):
-            if g is not None and n not in call.op.differentiable_outputs:
-                raise ValueError(f"{call.op.name}: {n} has no derivative: its cotangent must be None")
-        bars = call.pullback(dict(zip(names, cotangents, strict=True)), wanted)
-        return tuple(bars.get(n) for n in call.op.inputs[: call.given])
+        return call.pullback(cotangents)
 
     return call.result(), pullback
 

@@ -78,7 +78,7 @@ def jacobian(op, /, *inputs, argnum=0, data_ndim=None, **options):
         return _of_ufunc(op, inputs, argnum, data_ndim)
     call = Call(op, inputs, options)
     op = call.op
-    argnum = _integer(op.name, "argnum", argnum, -call.given, call.given - 1) % call.given
+    argnum = _integer(op.name, "argnum", argnum, -len(call.given), len(call.given) - 1) % len(call.given)
     name, x, column = op.inputs[argnum], call.inputs[argnum], call.columns[argnum]
     if name not in op.differentiable_inputs:
         raise ValueError(f"{op.name}: {name} has no derivative")

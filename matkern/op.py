@@ -55,9 +55,9 @@ class Layout:
 
     def views(self, op, inputs, options):
         """The kernels' options, and a view for each operand that needs one."""
-        may = [n for n, core in op.forward.cores.items() if core[-1:] == ("k?",)]
-        vector = any(n in may and x.ndim == 1 for n, x in zip(op.inputs, inputs, strict=True))
-        return options, dict.fromkeys(may, COLUMN) if vector else {}
+        if op.systems and any(n in op.systems and x.ndim == 1 for n, x in zip(op.inputs, inputs, strict=True)):
+            return options, dict.fromkeys(op.systems, COLUMN)
+        return options, {}
 
 
 COLUMNS = Layout()
@@ -153,10 +153,14 @@ class Op:
         return self.forward.options | self.pullback.options | self.pushforward.options
 
     @cached_property
+    def systems(self):
+        """Names of right-hand sides and solutions, which the function may take and return as vectors."""
+        return tuple([n for n, core in self.forward.cores.items() if core[-1:] == ("k?",)])
+
+    @cached_property
     def plain(self):
         """Whether the function's arrays and options always are the kernels'."""
-        vectors = any(core[-1:] == ("k?",) for core in self.forward.cores.values())
-        return self.layout is COLUMNS and not vectors and not self.defaults
+        return self.layout is COLUMNS and not self.systems and not self.defaults
 
     def arranged(self, xp, inputs, options):
         """The kernels' inputs and options from the function's, and a map from the kernels' outputs to the function's.
@@ -205,14 +209,14 @@ class Op:
         inputs whose cotangents are to be computed.
         """
         operands = [cotangents.get(n[:-4]) if n.endswith("_bar") else values[n] for n in self.pullback.inputs]
-        wanted = None if wanted is None else tuple(f"{n}_bar" for n in wanted)
+        wanted = None if wanted in (None, self.differentiable_inputs) else tuple([f"{n}_bar" for n in wanted])
         results = self.pullback(*operands, wanted=wanted, **self._for(self.pullback, options))
         return results if isinstance(results, tuple) else (results,)
 
     def run_pushforward(self, values, tangents, options):
         """Tangents of the outputs that have one, in their order; `tangents` by the names of inputs."""
         operands = [tangents.get(n[:-4]) if n.endswith("_dot") else values[n] for n in self.pushforward.inputs]
-        wanted = tuple(f"{n}_dot" for n in self.differentiable_outputs)
+        wanted = tuple([f"{n}_dot" for n in self.differentiable_outputs])
         results = self.pushforward(*operands, wanted=wanted, **self._for(self.pushforward, options))
         return results if isinstance(results, tuple) else (results,)
 

@@ -145,15 +145,14 @@ def is_dask(x):
     return type(x).__module__.startswith("dask.array")
 
 
-cdef int dtype_of(object x):
+cdef int dtype_of(cnp.ndarray x):
     """The index of the dtype that x calls for, -1 if there is none."""
-    kind = x.dtype.kind
-    if kind in "biu":
+    cdef int dtype, number = cnp.PyArray_TYPE(x)
+    for dtype in range(4):
+        if number == SCALAR_TYPES[dtype]:
+            return dtype
+    if cnp.PyTypeNum_ISINTEGER(number) or cnp.PyTypeNum_ISBOOL(number):
         return 1
-    if x.dtype.type in (np.float32, np.complex64):
-        return 2 if kind == "c" else 0
-    if x.dtype.type in (np.float64, np.complex128):
-        return 3 if kind == "c" else 1
     return -1
 
 
@@ -187,7 +186,6 @@ cdef class Kernel:
     cdef readonly dict kinds            # operand -> a key of KINDS
     cdef dict indices, _gufuncs
     cdef tuple texts, defaults, letters
-    cdef tuple followers                # which inputs are cotangents or tangents; empty if none is
     cdef Loop loops[4]
     cdef bint flexible[MAX_DIMS]
 
@@ -211,7 +209,6 @@ cdef class Kernel:
         self.kinds = {operand: kind for operand, kind, _ in operands}
         self.texts = tuple(f"({core})" for _, _, core in operands)
         follows = tuple(name.endswith(("_bar", "_dot")) for name in self.inputs)
-        self.followers = follows if any(follows) else ()
         flexible = {letter.rstrip("?"): letter.endswith("?") for core in self.cores.values() for letter in core}
         letters = list(flexible)
         self.letters = tuple(letters)
@@ -233,7 +230,7 @@ cdef class Kernel:
             loop.lanes = lane_kernel(name.encode(), dtype)
             loop.dtype = dtype
             loop.nin, loop.nop, loop.ndim = len(self.inputs), len(operands), len(letters)
-            loop.derivative = bool(self.followers)
+            loop.derivative = any(follows)
             loop.least = loop.m = loop.n = -1
             if "min" in letters:
                 loop.least, loop.m, loop.n = letters.index("min"), letters.index("m"), letters.index("n")
@@ -268,7 +265,7 @@ cdef class Kernel:
         cdef Failures failures, cautions
         cdef Loop loop
         cdef int k, j, axis, dtype, core, offset, index, nout
-        cdef bint vector[MAX_DIMS]
+        cdef bint zero, vector[MAX_DIMS]
         cdef Py_ssize_t size
         cdef cnp.ndarray array
         cdef Refusal refusal
@@ -365,8 +362,12 @@ cdef class Kernel:
                 b.strides[k][axis] = array.strides[axis]
             self._point(&b, k, array, core)
 
-        if self.followers and all(x is None for x, follows in zip(arrays, self.followers) if follows):
-            for array in results:           # every cotangent or tangent is zero
+        zero = loop.derivative
+        for k in range(loop.nin):
+            if loop.operand[k].follows and arrays[k] is not None:
+                zero = False
+        if zero:                            # as every cotangent or tangent
+            for array in results:
                 array.fill(0)
         else:
             coalesce(&b)
@@ -524,6 +525,8 @@ cdef class Kernel:
         return tuple(indices)
 
     cdef object _converted(self, int k, object array, int wanted):
+        if cnp.PyArray_TYPE(array) == wanted and cnp.PyArray_ISBEHAVED_RO(array):
+            return array
         if wanted == cnp.NPY_INT and array.dtype != np.intc and array.size and (
                 array.min() < 0 or array.max() > INT_MAX):
             raise ValueError(f"{self.name}: {self.inputs[k]} must hold integers from 0 to {INT_MAX}, "

@@ -27,6 +27,11 @@ class Case:
     def name(self):
         return self.op + self.variant
 
+    def inputs(self, batch, n, dtype, seed=0):
+        """Drawn, of that dtype but for integers."""
+        xs = self.draw(np.random.default_rng(seed), batch, n, dtype)
+        return [x if x.dtype.kind == "i" else np.ascontiguousarray(x, dtype) for x in xs]
+
 
 def normal(rng, shape, dtype):
     x = rng.standard_normal(shape)

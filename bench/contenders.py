@@ -201,12 +201,7 @@ def inner(xs, ys):
 def sample(point):
     """Inputs, tangents of those that have a derivative, and what `check` expects, by matkern's pushforward."""
     op = mk.OPS[point.case.op]
-
-    def draw(seed):
-        xs = point.case.draw(np.random.default_rng(seed), point.batch, point.n, point.dtype)
-        return [x if x.dtype.kind == "i" else np.ascontiguousarray(x, point.dtype) for x in xs]
-
-    inputs, another = draw(0), draw(2)
+    inputs, another = (point.case.inputs(point.batch, point.n, point.dtype, seed) for seed in (0, 2))
     tangents = [t if name in op.differentiable_inputs else None for name, t in zip(op.inputs, another, strict=False)]
     outputs, dots = (differentiable(op, ys) for ys in mk.jvp(op, inputs, tangents, **point.case.options))
     g = cotangents(outputs)

@@ -15,7 +15,7 @@ from gufunc cimport NONFINITE, matrix_function, workspace_function
 
 cdef extern from "parallel.hpp" namespace "matkern":
     ctypedef void (*Body)(void *context, int64_t first, int64_t last) noexcept nogil
-    void run(int64_t items, double work, bint lapack, Body body, void *context) nogil
+    void run(int64_t items, double work, bint driver, Body body, void *context) nogil
 
 
 cdef extern from *:
@@ -105,7 +105,7 @@ cdef struct Loop:           # a kernel for one dtype and one combination of opti
     int lanes               # the lane function's place in its table, -1: there is none
     int dtype
     int nin, nop, ndim
-    bint derivative         # some operand is a cotangent or a tangent
+    bint driver             # the matrix function is one of LAPACK's, for which BLAS may have threads
     int least               # which letter is `min`, -1 if there is none
     int m, n                # and those whose smaller it is
     int declared            # of a gufunc: m or n, whichever stands for `min` in its signature
@@ -460,7 +460,7 @@ cdef inline Refusal go(Batch *b) noexcept nogil:
         run((items + b.width - 1) // b.width, b.work, False, lane_blocks, b)
     else:
         b.work = CALL_WORK + <double> elements * largest
-        run(items, b.work, not loop.derivative, matrices, b)
+        run(items, b.work, loop.driver, matrices, b)
     return NO_MEMORY if b.failures is not NULL and b.failures.memory else FINE
 
 

@@ -114,16 +114,16 @@ cdef inline void transpose_tile(bint conjugated, scalar *a, Py_ssize_t lda, scal
 
 
 cdef inline void transpose(bint conjugated, Py_ssize_t m, Py_ssize_t n, scalar *a, Py_ssize_t lda,
-                           scalar *out) noexcept nogil:
+                           scalar *out, Py_ssize_t ldout) noexcept nogil:
     """out := A^T, or A^H, for A of shape (m, n)."""
     cdef Py_ssize_t i, j, i0, m4 = m - m % 4, n4 = n - n % 4
     for i0 in range(0, m4, 32):                             # few enough rows that their cache lines stay to their ends
         for j in range(0, n4, 4):
             for i in range(i0, min(i0 + 32, m4), 4):
-                transpose_tile(conjugated, a + i * lda + j, lda, out + j * m + i, m)
+                transpose_tile(conjugated, a + i * lda + j, lda, out + j * ldout + i, ldout)
     for i in range(m):                                      # the last columns, and the last rows
         for j in range(n4 if i < m4 else 0, n):
-            out[j * m + i] = conj(a[i * lda + j]) if conjugated else a[i * lda + j]
+            out[j * ldout + i] = conj(a[i * lda + j]) if conjugated else a[i * lda + j]
 
 
 # level 3

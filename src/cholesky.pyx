@@ -122,7 +122,7 @@ cdef void push(Py_ssize_t n, scalar *l, scalar *t, Py_ssize_t ld, scalar *scratc
 cdef void lower_factor(bint upper, Py_ssize_t n, scalar *factor, scalar *out) noexcept nogil:
     """out := L, given U = L^H if upper."""
     if upper:
-        transpose(True, n, n, factor, n, out)
+        transpose(True, n, n, factor, n, out, n)
         copy_triangle(c'L', False, n, out, out)
     else:
         copy_triangle(c'L', False, n, factor, out)
@@ -152,7 +152,7 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
     hermitian_lower(option[1], n[0], <scalar*> x[1], t)
     push(n[0], l, t, n[0], work)
     if upper:
-        transpose(True, n[0], n[0], t, n[0], <scalar*> x[2])
+        transpose(True, n[0], n[0], t, n[0], <scalar*> x[2], n[0])
     return 0
 
 

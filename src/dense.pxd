@@ -103,7 +103,7 @@ cdef inline void hermitian_lower(int triangle, Py_ssize_t n, scalar *a, scalar *
     """
     cdef Py_ssize_t i, j
     if triangle != 1:
-        transpose(False, n, n, a, n, out)
+        transpose(False, n, n, a, n, out, n)
     for i in range(n):
         for j in range(i):
             if triangle == 0:
@@ -153,7 +153,8 @@ cdef inline void subtract(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *t, Py_s
             t[i * ld + j] = t[i * ld + j] - a[i * n + j]
 
 
-cdef inline void permute_rows(Py_ssize_t n, Py_ssize_t k, int *piv, bint backward, scalar *a) noexcept nogil:
+cdef inline void permute_rows(Py_ssize_t n, Py_ssize_t k, int *piv, bint backward, scalar *a,
+                              Py_ssize_t lda) noexcept nogil:
     """Interchange row i of a matrix of k columns with row piv[i], i < n in order or, backward, in reverse."""
     cdef Py_ssize_t i, j, p, step
     cdef scalar t
@@ -162,9 +163,9 @@ cdef inline void permute_rows(Py_ssize_t n, Py_ssize_t k, int *piv, bint backwar
         p = piv[i]
         if p != i:
             for j in range(k):
-                t = a[i * k + j]
-                a[i * k + j] = a[p * k + j]
-                a[p * k + j] = t
+                t = a[i * lda + j]
+                a[i * lda + j] = a[p * lda + j]
+                a[p * lda + j] = t
 
 
 cdef inline bint any_beyond(bint infinite, Py_ssize_t size, scalar *a) noexcept nogil:

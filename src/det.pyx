@@ -143,7 +143,7 @@ cdef Scaled adjugate_of_factor(Py_ssize_t n, scalar *lu, int *piv, scalar *g, sc
     cdef Scaled last = scaled(as_number(lu[n * n - 1]))
     g[n * n - 1] = <scalar> ldexp(1, <int> -last.exponent)
     invert_factored(n, 1, as_scalar(lu, last.value.conjugate()), lu, g, n, work)
-    permute_rows(n, n, piv, True, g)
+    permute_rows(n, n, piv, True, g, n)
     return last
 
 
@@ -182,7 +182,7 @@ cdef int adjugate_by_svd(Py_ssize_t n, scalar *lu, int *piv, Scaled scale, scala
     cdef number f
     copy_triangle(c'U', False, n, lu, a)
     trmm(c'L', c'L', c'N', c'U', n, n, 1, lu, n, a, n)
-    permute_rows(n, n, piv, True, a)
+    permute_rows(n, n, piv, True, a, n)
     if not all_finite(c'A', n, n, a):
         return NONFINITE
     if gesdd(n, n, a, sigma, w, vh, rest) > 0:
@@ -290,7 +290,7 @@ cdef int inverse_adjoint(Py_ssize_t n, scalar *lu, int *piv, number scale, scala
     if zero_on_diagonal(n, n, lu):
         return NONFINITE if has_nan(c'A', n, n, lu) else SINGULAR
     invert_factored(n, 0, one, lu, g, n, work)
-    permute_rows(n, n, piv, True, g)
+    permute_rows(n, n, piv, True, g, n)
     if not all_finite(c'A', n, n, g):
         return NONFINITE                                    # A^-1 overflows
     multiply(n * n, scaled(scale), g)

@@ -116,7 +116,7 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
     if v is NULL and inverse is not NULL:
         v, work = work, work + 2 * square           # room for a complex matrix
         a, columns, rest = a + 2 * square, columns + 2 * square, rest + 2 * square
-    transpose(False, size, size, x[0], size, a)
+    transpose(False, size, size, x[0], size, a, size)
     exponent = out_of_scale(square, a)
     scale_by_power(square, -exponent, a)
     if v is NULL:
@@ -126,7 +126,7 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
     if scalar is s or scalar is d:
         unpack(size, rest, columns, w, v)
     elif v is not NULL:
-        transpose(False, size, size, columns, size, v)
+        transpose(False, size, size, columns, size, v, size)
     scale_by_power(2 * size if scalar is s or scalar is d else size, exponent, w)
     if inverse is not NULL:
         if scalar is s or scalar is c:
@@ -230,7 +230,7 @@ cdef int pull(cplx **x, bint real_a, double size_a, const Py_ssize_t *n, const i
     if v_bar is not NULL:
         level = norm(square, v_bar)
     if level == 0:                                                  # eigenvalues alone: never a quotient
-        transpose(False, size, size, inverse, size, p)
+        transpose(False, size, size, inverse, size, p, size)
         for i in range(size):
             for j in range(size):
                 p[i * size + j] = 0 if w_bar is NULL else conj(p[i * size + j]) * w_bar[j]
@@ -349,7 +349,8 @@ CAUTION = ("is nearly defective: its eigenvectors have a condition of 1e{} or mo
 eig = Kernel(
     "eig", "a(n,n) -> eigenvalues:complex(n), eigenvectors:complex(n,n), inverse:complex(n,n)",
     dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace, {},
-    {NO_CONVERGENCE: (LinAlgError, "has eigenvalues that did not converge")}, optional=("eigenvectors", "inverse"))
+    {NO_CONVERGENCE: (LinAlgError, "has eigenvalues that did not converge")}, optional=("eigenvectors", "inverse"),
+    driver=True)
 eig_inverse = Kernel(
     "eig_inverse", "eigenvectors:complex(n,n) -> inverse:complex(n,n)",
     dtypes(inverse_alone[s], inverse_alone[d], inverse_alone[c], inverse_alone[z]), <size_t> inverse_workspace)

@@ -176,7 +176,8 @@ FAILURES = {
 eigh = Kernel(
     "eigh", "a(n,n) -> eigenvalues:real(n), eigenvectors(n,n)",
     dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace, {"UPLO": ("L", "U")},
-    {NO_CONVERGENCE: (LinAlgError, "has eigenvalues that did not converge")}, optional=("eigenvectors",))
+    {NO_CONVERGENCE: (LinAlgError, "has eigenvalues that did not converge")}, optional=("eigenvectors",),
+    driver=True)
 # Eigenvalues alone have kernels by another name, as lanes are faster up to other sizes.
 eigh_vjp, eigvalsh_vjp = (
     Kernel(

@@ -294,7 +294,7 @@ cdef void frechet(bint pullback, Plan *plan, Py_ssize_t n, scalar *a, scalar **p
     cdef scalar shift = shift_factor(n, a, plan.squarings)
     reduce(n, a, plan.squarings, b)
     if pullback:
-        transpose(True, n, n, e, n, t)
+        transpose(True, n, n, e, n, t, n)
     else:
         copy(square, e, t)
     scale(square, ldexp(1, -plan.squarings), t)
@@ -321,7 +321,7 @@ cdef void frechet(bint pullback, Plan *plan, Py_ssize_t n, scalar *a, scalar **p
             product(n, root, root, spare)
             root, spare = spare, root if k else b       # the first root is not ours to overwrite
     if pullback:
-        transpose(True, n, n, u, n, out)
+        transpose(True, n, n, u, n, out, n)
     else:
         copy(square, u, out)
 
@@ -495,7 +495,7 @@ expm_hermitian = Kernel(
     dtypes(forward_hermitian[s], forward_hermitian[d], forward_hermitian[c], forward_hermitian[z]),
     <size_t> hermitian_workspace,
     failures={NO_CONVERGENCE: (LinAlgError, "has eigenvalues that did not converge")},
-    optional=("eigenvalues", "eigenvectors"))
+    optional=("eigenvalues", "eigenvectors"), driver=True)
 expm_hermitian_vjp = Kernel(
     "expm_hermitian_vjp", f"{KEPT_HERMITIAN}, x_bar(n,n) -> a_bar(n,n)",
     dtypes(derivative_hermitian[s], derivative_hermitian[d], derivative_hermitian[c], derivative_hermitian[z]),

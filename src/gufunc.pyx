@@ -177,6 +177,8 @@ cdef class Kernel:
         The outputs that the matrix function leaves out where they are NULL.
     caution : str, optional
         The end of a sentence, in which {} stands for -c: what a matrix function's codes c below NONFINITE warn of.
+    driver : bool, optional
+        Whether the matrix function is for the most part a factorisation by LAPACK: all else has its products shared.
     """
     cdef readonly str name, signature, caution
     cdef readonly tuple inputs, outputs, optional
@@ -190,7 +192,7 @@ cdef class Kernel:
     cdef bint flexible[MAX_DIMS]
 
     def __init__(self, str name, str signature, list functions, size_t workspace=0, dict options=None,
-                 dict failures=None, tuple optional=(), str caution=""):
+                 dict failures=None, tuple optional=(), str caution="", bint driver=False):
         cdef int k, j, dtype
         cdef Loop *loop
         self.name, self.signature, self.caution = name, signature, caution
@@ -230,7 +232,7 @@ cdef class Kernel:
             loop.lanes = lane_kernel(name.encode(), dtype)
             loop.dtype = dtype
             loop.nin, loop.nop, loop.ndim = len(self.inputs), len(operands), len(letters)
-            loop.derivative = any(follows)
+            loop.driver = driver
             loop.least = loop.m = loop.n = -1
             if "min" in letters:
                 loop.least, loop.m, loop.n = letters.index("min"), letters.index("m"), letters.index("n")
@@ -362,11 +364,13 @@ cdef class Kernel:
                 b.strides[k][axis] = array.strides[axis]
             self._point(&b, k, array, core)
 
-        zero = loop.derivative
+        zero = False
         for k in range(loop.nin):
-            if loop.operand[k].follows and arrays[k] is not None:
-                zero = False
-        if zero:                            # as every cotangent or tangent
+            if loop.operand[k].follows:
+                zero = arrays[k] is None
+                if not zero:
+                    break
+        if zero:                            # every cotangent or tangent
             for array in results:
                 array.fill(0)
         else:

@@ -9,15 +9,18 @@ from libc.limits cimport INT_MAX
 
 from scipy.linalg.cython_lapack cimport (
     spotrf, dpotrf, cpotrf, zpotrf, sgetrf, dgetrf, cgetrf, zgetrf, ssyevd, dsyevd, cheevd, zheevd,
-    sgesdd, dgesdd, cgesdd, zgesdd, sgetri, dgetri, cgetri, zgetri, sgeev, dgeev, cgeev, zgeev,
-    sgeqrf, dgeqrf, cgeqrf, zgeqrf, sorgqr, dorgqr, cungqr, zungqr,
+    sgesdd, dgesdd, cgesdd, zgesdd, sgeev, dgeev, cgeev, zgeev,
+    sgeqrf, dgeqrf, cgeqrf, zgeqrf, slarft, dlarft, clarft, zlarft,
     sormqr, dormqr, cunmqr, zunmqr, strcon, dtrcon, ctrcon, ztrcon)
 
-from blas cimport c, conj, d, ld_, other, s, scalar, transpose, z
+from blas cimport c, conj, d, gemmt, ld_, other, s, scalar, transpose, trsm, z
 from dense cimport copy
 
-cdef inline int potrf(char uplo, Py_ssize_t n, scalar *a, Py_ssize_t lda) noexcept nogil:
-    """A = L L^H (uplo L) or U^H U (uplo U) in place; returns LAPACK's info."""
+cdef enum:
+    LEAF = 128              # rows that LAPACK factors
+
+
+cdef inline int potrf_leaf(char uplo, Py_ssize_t n, scalar *a, Py_ssize_t lda) noexcept nogil:
     cdef int n_ = <int> n, lda_ = ld_(lda), info = 0
     cdef char tri = other(uplo)
     if scalar is s:
@@ -31,6 +34,26 @@ cdef inline int potrf(char uplo, Py_ssize_t n, scalar *a, Py_ssize_t lda) noexce
     return info
 
 
+cdef inline int potrf(char uplo, Py_ssize_t n, scalar *a, Py_ssize_t lda) noexcept nogil:
+    """A = L L^H (uplo L) or U^H U (uplo U) in place, by halves, whose products threads share; 0 if A is positive."""
+    cdef Py_ssize_t half = (n + 31) // 32 * 16, rest = n - half
+    cdef scalar *beside = a + half * lda if uplo == c'L' else a + half
+    cdef scalar *last = a + half * lda + half
+    cdef int info
+    if n <= LEAF:
+        return potrf_leaf(uplo, n, a, lda)
+    info = potrf(uplo, half, a, lda)
+    if info:
+        return info
+    if uplo == c'L':
+        trsm(c'R', uplo, c'C', c'N', rest, half, 1, a, lda, beside, lda)
+        gemmt(uplo, False, c'N', c'C', rest, half, -1, beside, lda, beside, lda, 1, last, lda)
+    else:
+        trsm(c'L', uplo, c'C', c'N', half, rest, 1, a, lda, beside, lda)
+        gemmt(uplo, False, c'C', c'N', rest, half, -1, beside, lda, beside, lda, 1, last, lda)
+    return potrf(uplo, rest, last, lda)
+
+
 cdef inline int getrf_columns(Py_ssize_t m, Py_ssize_t n, scalar *a, int *piv) noexcept nogil:
     """P A = L U in place for an (m, n) matrix in column-major order; the pivots are 1-based; returns LAPACK's info."""
     cdef int m_ = <int> m, n_ = <int> n, ld = ld_(m), info = 0
@@ -42,22 +65,6 @@ cdef inline int getrf_columns(Py_ssize_t m, Py_ssize_t n, scalar *a, int *piv) n
         cgetrf(&m_, &n_, a, &ld, piv, &info)
     else:
         zgetrf(&m_, &n_, a, &ld, piv, &info)
-    return info
-
-
-cdef inline int getri_columns(Py_ssize_t n, scalar *a, int *piv, scalar *work) noexcept nogil:
-    """A := its inverse in column-major order, from `getrf_columns`; the workspace holds a matrix; returns info."""
-    cdef int n_ = <int> n, ld = ld_(n), lwork = <int> min(n * n, <Py_ssize_t> INT_MAX), info = 0
-    if n == 0:
-        return 0
-    if scalar is s:
-        sgetri(&n_, a, &ld, piv, work, &lwork, &info)
-    elif scalar is d:
-        dgetri(&n_, a, &ld, piv, work, &lwork, &info)
-    elif scalar is c:
-        cgetri(&n_, a, &ld, piv, work, &lwork, &info)
-    else:
-        zgetri(&n_, a, &ld, piv, work, &lwork, &info)
     return info
 
 
@@ -102,7 +109,7 @@ cdef inline int heevd(char uplo, Py_ssize_t n, scalar *a, scalar *w, scalar *v, 
         zheevd(
             &job, &tri, &n_, columns, &ld, <double*> w, work, &lwork, <double*> rwork, &lrwork, iwork, &liwork, &info)
     if v is not NULL:
-        transpose(True, n, n, columns, n, v)
+        transpose(True, n, n, columns, n, v, n)
     return info
 
 
@@ -181,16 +188,17 @@ cdef inline int geev_columns(Py_ssize_t n, scalar *a, scalar *w, scalar *v, scal
 
 
 cdef inline Py_ssize_t qr_workspace(Py_ssize_t n) noexcept nogil:
-    """Elements for geqrf and orgqr of n columns and ormqr of as many right-hand sides, in blocks of 32; -1 if too many.
+    """Elements for geqrf of n columns and ormqr of as many right-hand sides, in blocks of 32; -1 if too many.
 
     ormqr keeps the triangles of its blocks there, too, of 65 x 64 elements.
     """
     return -1 if 32 * n + 4160 > INT_MAX else 32 * n + 4160
 
 
-cdef inline void geqrf_columns(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *tau, scalar *work) noexcept nogil:
+cdef inline void geqrf_columns(Py_ssize_t m, Py_ssize_t n, scalar *a, Py_ssize_t lda, scalar *tau,
+                               scalar *work) noexcept nogil:
     """A = Q R for an (m, n) matrix in column-major order: R, below it the reflectors, with factors tau."""
-    cdef int m_ = <int> m, n_ = <int> n, ld = ld_(m), lwork = <int> qr_workspace(n), info = 0
+    cdef int m_ = <int> m, n_ = <int> n, ld = ld_(lda), lwork = <int> qr_workspace(n), info = 0
     if scalar is s:
         sgeqrf(&m_, &n_, a, &ld, tau, work, &lwork, &info)
     elif scalar is d:
@@ -201,18 +209,19 @@ cdef inline void geqrf_columns(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *ta
         zgeqrf(&m_, &n_, a, &ld, tau, work, &lwork, &info)
 
 
-cdef inline void orgqr_columns(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, scalar *a, scalar *tau,
-                               scalar *work) noexcept nogil:
-    """The first n columns of Q over the k reflectors that geqrf_columns left, in column-major order."""
-    cdef int m_ = <int> m, n_ = <int> n, k_ = <int> k, ld = ld_(m), lwork = <int> qr_workspace(n), info = 0
+cdef inline void larft_columns(Py_ssize_t m, Py_ssize_t k, scalar *v, scalar *tau, scalar *t,
+                               Py_ssize_t ldt) noexcept nogil:
+    """The upper triangle of T by columns, with which k reflectors, the columns of V, together are I - V T V^H."""
+    cdef int m_ = <int> m, k_ = <int> k, ldv = ld_(m), ldt_ = ld_(ldt)
+    cdef char direction = c'F', by = c'C'
     if scalar is s:
-        sorgqr(&m_, &n_, &k_, a, &ld, tau, work, &lwork, &info)
+        slarft(&direction, &by, &m_, &k_, v, &ldv, tau, t, &ldt_)
     elif scalar is d:
-        dorgqr(&m_, &n_, &k_, a, &ld, tau, work, &lwork, &info)
+        dlarft(&direction, &by, &m_, &k_, v, &ldv, tau, t, &ldt_)
     elif scalar is c:
-        cungqr(&m_, &n_, &k_, a, &ld, tau, work, &lwork, &info)
+        clarft(&direction, &by, &m_, &k_, v, &ldv, tau, t, &ldt_)
     else:
-        zungqr(&m_, &n_, &k_, a, &ld, tau, work, &lwork, &info)
+        zlarft(&direction, &by, &m_, &k_, v, &ldv, tau, t, &ldt_)
 
 
 cdef inline void ormqr(char trans, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, scalar *a, scalar *tau, scalar *b,

@@ -139,14 +139,14 @@ cdef int orthogonal(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, scalar *a, scalar 
     cdef scalar *rest = coefficients + least * k
     cdef int code
     if m >= n:
-        transpose(False, m, n, a, n, qr)
+        transpose(False, m, n, a, n, qr, m)
         copy(m * k, b, y)
     else:                                                   # by columns A is A^T
         copy(m * n, a, qr)
         conjugate(m * n, qr)
         copy(m * k, b, y)
         fill((n - m) * k, 0, y + m * k)
-    geqrf_columns(most, least, qr, tau, rest)
+    geqrf_columns(most, least, qr, most, tau, rest)
     upper_of_columns(most, least, least, qr, factor)
     if not all_finite(c'U', least, least, factor):
         return NONFINITE
@@ -367,7 +367,7 @@ FAILURES = {
 lstsq = Kernel(
     "lstsq", "a(m,n), b(m,k?), l2_regularizer:real() -> x(n,k?), factor(min,min), rank:int()",
     dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace, {}, FAILURES,
-    optional=("factor", "rank"))
+    optional=("factor", "rank"), driver=True)
 lstsq_vjp = Kernel(
     "lstsq_vjp", "a(m,n), b(m,k?), factor(min,min), rank:int(), x(n,k?), x_bar(n,k?) "
                  "-> a_bar(m,n), b_bar(m,k?), l2_regularizer_bar:real()",

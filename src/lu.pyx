@@ -176,7 +176,7 @@ cdef int lu_factor_vjp_matrix(scalar **x, const Py_ssize_t *n, const int *option
         return code
     copy(n[0] * n[1], x[2], x[3])
     pull_any(n[0], n[1], x[0], x[3])
-    permute_rows(least, n[1], piv, True, x[3])
+    permute_rows(least, n[1], piv, True, x[3], n[1])
     return 0
 
 
@@ -187,7 +187,7 @@ cdef int lu_factor_jvp_matrix(scalar **x, const Py_ssize_t *n, const int *option
     if code:
         return code
     copy(n[0] * n[1], x[2], x[3])
-    permute_rows(least, n[1], piv, False, x[3])
+    permute_rows(least, n[1], piv, False, x[3], n[1])
     push_any(n[0], n[1], x[0], x[3], work)
     return 0
 
@@ -328,7 +328,7 @@ cdef int lu_solve_vjp_matrix(scalar **x, const Py_ssize_t *n, const int *option,
         copy(size, solution, y)
         trmm(c'L', c'U', c'N', c'N', n[0], n[1], 1, lu, n[0], y, n[1])
         gemmt(c'L', True, c'N', c'C', n[0], n[1], -1, b_bar, n[1], y, n[1], 1, lu_bar, n[0])
-    permute_rows(n[0], n[1], <int*> x[1], True, b_bar)
+    permute_rows(n[0], n[1], <int*> x[1], True, b_bar, n[1])
     return 0
 
 
@@ -347,7 +347,7 @@ cdef int lu_solve_jvp_matrix(scalar **x, const Py_ssize_t *n, const int *option,
         fill(size, 0, x_dot)
     else:
         copy(size, b_dot, x_dot)
-        permute_rows(n[0], n[1], <int*> x[1], False, x_dot)
+        permute_rows(n[0], n[1], <int*> x[1], False, x_dot, n[1])
     if lu_dot is not NULL:
         copy(size, solution, t)
         trmm(c'L', c'U', c'N', c'N', n[0], n[1], 1, lu, n[0], t, n[1])          # Y = U X

@@ -250,7 +250,7 @@ norm = Kernel(
     "norm", "x(m,n), p:real() -> norm:real(), dual(m,n)",
     dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace,
     {"kind": ("entries", "nuc", "1", "-1", "inf", "-inf", "2", "-2")},
-    {NO_CONVERGENCE: (LinAlgError, "has singular values that did not converge")}, optional=("dual",))
+    {NO_CONVERGENCE: (LinAlgError, "has singular values that did not converge")}, optional=("dual",), driver=True)
 norm_vjp = Kernel(
     "norm_vjp", "dual(m,n), norm_bar:real() -> x_bar(m,n)", dtypes(vjp[s], vjp[d], vjp[c], vjp[z]))
 norm_jvp = Kernel(

@@ -15,8 +15,9 @@ namespace matkern {
 namespace {
 
 constexpr double SERIAL_BELOW = 4e5;
-constexpr double BLAS_THREADS_ABOVE = 1e8;
+constexpr double BLAS_THREADS_ABOVE = 5e9;
 constexpr double LEAST_CHUNK = 1e5;
+constexpr double SHARED_ABOVE = 1e8;
 constexpr std::chrono::microseconds PATIENCE{100};
 
 std::atomic<int> num_threads{1};
@@ -213,15 +214,17 @@ void in_pool(int64_t items, int64_t chunk, int threads, Body body, void *context
 
 }  // namespace
 
-void run(int64_t items, double work, bool lapack, Body body, void *context) {
+void run(int64_t items, double work, bool driver, Body body, void *context) {
     int threads = inside ? 1 : num_threads.load();
-    BlasThreads guard(lapack && items < threads && work >= BLAS_THREADS_ABOVE ? threads : 1);
+    BlasThreads guard(driver && items < threads && work >= BLAS_THREADS_ABOVE ? threads : 1);
     if (threads == 1 || items < threads || work * items < SERIAL_BELOW) {
         body(context, 0, items);
         return;
     }
     int64_t least = static_cast<int64_t>(std::min(LEAST_CHUNK / std::max(work, 1.0), 1e9));
-    in_pool(items, std::max<int64_t>({1, items / 8 / threads, least}), threads, body, context);
+    int64_t rest = work >= SHARED_ABOVE ? items % threads : 0;
+    in_pool(items - rest, std::max<int64_t>({1, items / 8 / threads, least}), threads, body, context);
+    if (rest) body(context, items - rest, items);
 }
 
 void share(int64_t pieces, Body body, void *context) {

@@ -157,7 +157,7 @@ FAILURES = {
 
 pinv = Kernel(
     "pinv", "a(m,n), rtol:real() -> pinv(n,m)", dtypes(forward[s], forward[d], forward[c], forward[z]),
-    <size_t> forward_workspace, failures=FAILURES)
+    <size_t> forward_workspace, failures=FAILURES, driver=True)
 pinv_vjp = Kernel(
     "pinv_vjp", "a(m,n), pinv(n,m), pinv_bar(n,m) -> a_bar(m,n)", dtypes(vjp[s], vjp[d], vjp[c], vjp[z]),
     <size_t> derivative_workspace)

@@ -2,19 +2,42 @@
 """One matrix factored as A = P L U, systems with such a factor, and the inverse: what several kernels share."""
 
 from blas cimport conj, gemm, scalar, transpose, trsm
-from dense cimport conjugate, copy_block, has_nan, permute_rows, zero_on_diagonal
+from dense cimport conjugate, copy, copy_block, has_nan, permute_rows, zero_on_diagonal
 from gufunc cimport NONFINITE
 from lapack cimport getrf_columns
 
 
+cdef enum:
+    PANEL = 64              # columns at most that LAPACK factors, in a copy in which they lie beside each other
+
+
+cdef inline void factor_halves(Py_ssize_t m, Py_ssize_t n, scalar *lu, Py_ssize_t ld, int *piv,
+                               scalar *work) noexcept nogil:
+    """`factor` in place, by halves of the columns: threads share the products."""
+    cdef Py_ssize_t i, least = min(m, n), half = (least + 31) // 32 * 16
+    cdef scalar *right = lu + half
+    cdef scalar *low = lu + half * ld
+    if least <= PANEL:
+        transpose(False, m, n, lu, ld, work, m)
+        getrf_columns(m, n, work, piv)
+        transpose(False, n, m, work, m, lu, ld)
+        for i in range(least):
+            piv[i] = min(max(piv[i] - 1, <int> i), <int> m - 1)     # with NaN about, the search for a pivot may miss
+        return
+    factor_halves(m, half, lu, ld, piv, work)
+    permute_rows(half, n - half, piv, False, right, ld)
+    trsm(c'L', c'L', c'N', c'U', half, n - half, 1, lu, ld, right, ld)
+    gemm(c'N', c'N', m - half, n - half, half, -1, low, ld, right, ld, 1, low + half, ld)
+    factor_halves(m - half, n - half, low + half, ld, piv + half, work)
+    permute_rows(least - half, half, piv + half, False, low, ld)
+    for i in range(half, least):
+        piv[i] += <int> half
+
+
 cdef inline void factor(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *lu, int *piv, scalar *work) noexcept nogil:
     """L below U in `lu`, 0-based row interchanges in `piv`; the workspace holds a matrix."""
-    cdef Py_ssize_t i
-    transpose(False, m, n, a, n, work)
-    getrf_columns(m, n, work, piv)
-    transpose(False, n, m, work, m, lu)
-    for i in range(min(m, n)):
-        piv[i] = min(max(piv[i] - 1, <int> i), <int> m - 1)     # with NaN about, the search for a pivot may miss
+    copy(m * n, a, lu)
+    factor_halves(m, n, lu, n, piv, work)
 
 
 cdef inline bint pivots_valid(Py_ssize_t m, Py_ssize_t n, int *piv) noexcept nogil:
@@ -41,13 +64,13 @@ cdef inline void solve_factored(char trans, Py_ssize_t n, Py_ssize_t k, scalar *
     if trans == c'R':
         conjugate(n * k, b)
     if trans == c'N' or trans == c'R':
-        permute_rows(n, k, piv, False, b)
+        permute_rows(n, k, piv, False, b, k)
         trsm(c'L', c'L', c'N', c'U', n, k, 1, lu, n, b, k)
         trsm(c'L', c'U', c'N', c'N', n, k, 1, lu, n, b, k)
     else:
         trsm(c'L', c'U', trans, c'N', n, k, 1, lu, n, b, k)
         trsm(c'L', c'L', trans, c'U', n, k, 1, lu, n, b, k)
-        permute_rows(n, k, piv, True, b)
+        permute_rows(n, k, piv, True, b, k)
     if trans == c'R':
         conjugate(n * k, b)
 

@@ -338,11 +338,11 @@ FAILURES = {
 svd = Kernel(
     "svd", "a(m,n) -> U(m,min), S:real(min), Vh(min,n)",
     dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace,
-    {"full_matrices": (False, True)}, FAILURES, optional=("U", "Vh"))
+    {"full_matrices": (False, True)}, FAILURES, optional=("U", "Vh"), driver=True)
 svdvals = Kernel(
     "svdvals", "a(m,n) -> U(m,min), S:real(min), Vh(min,n)",
     dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace,
-    failures=FAILURES, optional=("U", "Vh"))
+    failures=FAILURES, optional=("U", "Vh"), driver=True)
 # Singular values alone have kernels by another name, as lanes are faster up to other sizes.
 svd_vjp, svdvals_vjp = (
     Kernel(

@@ -262,6 +262,31 @@ class TestEquations:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("m", "n"), [(33, 31), (64, 65), (65, 64), (129, 129), (300, 131), (131, 300), (257, 1), (1, 257)]
+)
+def test_factorisations_by_blocks(rng, m, n, dtype):
+    """Around the ends of the blocks and halves."""
+    a, k = normal(rng, (m, n), dtype), min(m, n)
+    p, l, u = mk.lu(a)
+    assert_near(p @ l @ u, a)
+    np.testing.assert_array_equal(mk.lu_factor(a).piv, scipy.linalg.lu_factor(a)[1])
+    q, r = mk.qr(a, mode="complete")
+    assert_near(q @ r, a)
+    assert_near(adjoint(q) @ q, np.eye(m))
+    np.testing.assert_array_equal(r, np.triu(r))
+    np.testing.assert_array_equal(np.diagonal(r).imag, 0)
+    np.testing.assert_array_equal(np.sign(np.diagonal(r).real), np.sign(np.diagonal(scipy.linalg.qr(a)[1]).real))
+    gram = a[:, :k] @ adjoint(a[:, :k]) if m == k else adjoint(a) @ a
+    gram += np.eye(k, dtype=dtype)
+    lower, upper = mk.cholesky(gram), mk.cholesky(gram, upper=True)
+    assert_near(lower @ adjoint(lower), gram)
+    assert_near(adjoint(upper) @ upper, gram)
+    corner = a[:k, :k] + 2 * np.sqrt(k).astype(dtype) * np.eye(k, dtype=dtype)  # well conditioned
+    assert_near(mk.inv(corner) @ corner, np.eye(k))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", [1, 2, 5, 20, 50])
 @pytest.mark.parametrize(("function", "matrix"), [(mk.eigh, hermitian), (mk.svd, tall), (mk.svd, wide)])
 def test_the_sign_of_vectors(rng, n, dtype, function, matrix):

@@ -30,7 +30,7 @@ from blas cimport asum, c, conj, d, gemm, get_real, imag, real, s, scalar, set_r
 from dense cimport all_finite, copy_triangle, fill, has_nan, permute_rows, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport gesdd, gesdd_workspace
-from pivoted cimport factor, invert_factored, invert_workspace, pivots_valid
+from pivoted cimport factor, invert_factored, pivots_valid
 
 from matkern.kernels.gufunc import Kernel, level3
 
@@ -138,11 +138,11 @@ cdef double condition(Py_ssize_t m, Py_ssize_t n, scalar *lu, scalar *x) noexcep
     return larger(m * lower, row * upper)
 
 
-cdef Scaled adjugate_of_factor(Py_ssize_t n, scalar *lu, int *piv, scalar *g, scalar *work) noexcept nogil:
+cdef Scaled adjugate_of_factor(Py_ssize_t n, scalar *lu, int *piv, scalar *g) noexcept nogil:
     """G := conj(u') A^-H for the last pivot u = u' 2^exponent, by the identity above; returns u."""
     cdef Scaled last = scaled(as_number(lu[n * n - 1]))
     g[n * n - 1] = <scalar> ldexp(1, <int> -last.exponent)
-    invert_factored(n, 1, as_scalar(lu, last.value.conjugate()), lu, g, n, work)
+    invert_factored(n, True, as_scalar(lu, last.value.conjugate()), lu, g)
     permute_rows(n, n, piv, True, g, n)
     return last
 
@@ -211,7 +211,7 @@ cdef int adjugate(Py_ssize_t n, scalar *lu, int *piv, number scale, scalar *g, s
     if has_nan(c'A', n, n, lu):
         return NONFINITE
     if condition(n - 1, n, lu, work) <= WORTH * n:
-        last = adjugate_of_factor(n, lu, piv, g, work)
+        last = adjugate_of_factor(n, lu, piv, g)
         if all_finite(c'A', n, n, g):
             total = product(n - 1, n, lu, piv)
             total.value = total.value.conjugate()
@@ -282,14 +282,14 @@ cdef int slogdet_forward(scalar **x, const Py_ssize_t *n, const int *option, sca
     return 0
 
 
-cdef int inverse_adjoint(Py_ssize_t n, scalar *lu, int *piv, number scale, scalar *g, scalar *work) noexcept nogil:
+cdef int inverse_adjoint(Py_ssize_t n, scalar *lu, int *piv, number scale, scalar *g) noexcept nogil:
     """G := scale A^-H."""
     cdef scalar one = 1
     if not pivots_valid(n, n, piv):
         return BAD_PIVOTS
     if zero_on_diagonal(n, n, lu):
         return NONFINITE if has_nan(c'A', n, n, lu) else SINGULAR
-    invert_factored(n, 0, one, lu, g, n, work)
+    invert_factored(n, False, one, lu, g)
     permute_rows(n, n, piv, True, g, n)
     if not all_finite(c'A', n, n, g):
         return NONFINITE                                    # A^-1 overflows
@@ -310,7 +310,7 @@ cdef int slogdet_pullback(scalar **x, const Py_ssize_t *n, const int *option, sc
         scale = get_real(logabsdet_bar, 0)
     if sign_bar is not NULL and (scalar is c or scalar is z):
         scale = scale + 1j * (as_number((<scalar*> x[0])[0]).conjugate() * as_number(sign_bar[0])).imag
-    return inverse_adjoint(n[0], <scalar*> x[1], <int*> x[2], scale, <scalar*> x[5], work)
+    return inverse_adjoint(n[0], <scalar*> x[1], <int*> x[2], scale, <scalar*> x[5])
 
 
 cdef int slogdet_pushforward(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
@@ -320,7 +320,7 @@ cdef int slogdet_pushforward(scalar **x, const Py_ssize_t *n, const int *option,
     cdef number trace = 0
     cdef int code
     if n[0]:
-        code = inverse_adjoint(n[0], <scalar*> x[1], <int*> x[2], 1, work, work + square)
+        code = inverse_adjoint(n[0], <scalar*> x[1], <int*> x[2], 1, work)
         if code:
             return code
     for i in range(square):
@@ -341,12 +341,11 @@ cdef Py_ssize_t adjugate_workspace(const Py_ssize_t *n, const int *option) noexc
     cdef Py_ssize_t size = gesdd_workspace(n[0], n[0])
     if size < 0:
         return -1
-    size = max(size, 2 * n[0] * n[0] + n[0]) + 3 * n[0] * n[0] + n[0]
-    return n[0] * n[0] + max(size, invert_workspace(n[0]))
+    return max(size, 2 * n[0] * n[0] + n[0]) + 4 * n[0] * n[0] + n[0]
 
 
-cdef Py_ssize_t inverse_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
-    return n[0] * n[0] + invert_workspace(n[0])
+cdef Py_ssize_t one_matrix(const Py_ssize_t *n, const int *option) noexcept nogil:
+    return n[0] * n[0]
 
 
 FAILURES = {
@@ -374,11 +373,11 @@ slogdet = Kernel(
 slogdet_vjp = Kernel(
     "slogdet_vjp", "sign(), lu(n,n), piv:int(n), sign_bar(), logabsdet_bar:real() -> a_bar(n,n)",
     dtypes(slogdet_pullback[s], slogdet_pullback[d], slogdet_pullback[c], slogdet_pullback[z]),
-    <size_t> inverse_workspace, failures=FAILURES)
+    failures=FAILURES)
 slogdet_jvp = Kernel(
     "slogdet_jvp", "sign(), lu(n,n), piv:int(n), a_dot(n,n) -> sign_dot(), logabsdet_dot:real()",
     dtypes(slogdet_pushforward[s], slogdet_pushforward[d], slogdet_pushforward[c], slogdet_pushforward[z]),
-    <size_t> inverse_workspace, failures=FAILURES, optional=("sign_dot", "logabsdet_dot"))
+    <size_t> one_matrix, failures=FAILURES, optional=("sign_dot", "logabsdet_dot"))
 
 for kernel in (det, det_vjp, det_jvp, slogdet, slogdet_vjp, slogdet_jvp):
     globals().update(kernel.gufuncs())

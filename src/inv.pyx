@@ -13,7 +13,7 @@ from numpy.linalg import LinAlgError
 from blas cimport c, d, gemm, s, scalar, transpose, use_level3, z
 from dense cimport copy, has_nan, permute_rows, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
-from pivoted cimport factor, invert_factored, invert_workspace
+from pivoted cimport factor, invert_factored
 
 from matkern.kernels.gufunc import Kernel, level3
 
@@ -28,14 +28,13 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
     cdef scalar *lu = work
     cdef scalar *inverse = x[1]
     cdef int *piv = <int*> (lu + square)
-    work = lu + square + n[0]
     factor(n[0], n[0], x[0], lu, piv, inverse)
     if zero_on_diagonal(n[0], n[0], lu):
         return NONFINITE if has_nan(c'A', n[0], n[0], <scalar*> x[0]) else SINGULAR
     if has_nan(c'A', n[0], n[0], lu):
         return NONFINITE
     # A^-H = P (U^-1 L^-1)^H
-    invert_factored(n[0], 0, 1, lu, inverse, n[0], work)
+    invert_factored(n[0], False, 1, lu, inverse)
     permute_rows(n[0], n[0], piv, True, inverse, n[0])
     transpose(True, n[0], n[0], inverse, n[0], lu, n[0])
     copy(square, lu, inverse)
@@ -59,7 +58,7 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
 
 
 cdef Py_ssize_t forward_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:
-    return n[0] * n[0] + n[0] + invert_workspace(n[0])
+    return n[0] * n[0] + n[0]
 
 
 cdef Py_ssize_t derivative_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:

@@ -222,7 +222,7 @@ void run(int64_t items, double work, bool driver, Body body, void *context) {
         return;
     }
     int64_t least = static_cast<int64_t>(std::min(LEAST_CHUNK / std::max(work, 1.0), 1e9));
-    int64_t rest = work >= SHARED_ABOVE ? items % threads : 0;
+    int64_t rest = !driver && work >= SHARED_ABOVE ? items % threads : 0;
     in_pool(items - rest, std::max<int64_t>({1, items / 8 / threads, least}), threads, body, context);
     if (rest) body(context, items - rest, items);
 }

@@ -2,8 +2,8 @@
 //
 // The cost model. One item (a matrix of the batch) costs `work` units, about a flop each; `run` decides once:
 //   1. all items together below SERIAL_BELOW: the calling thread alone;
-//   2. at least as many items as threads: threads over the items; large ones that are left over (work of SHARED_ABOVE) as
-//      in the third case;
+//   2. at least as many items as threads: threads over the items; large ones that are left over (work of SHARED_ABOVE),
+//      unless they are factorised by LAPACK, as in the third case;
 //   3. fewer items than threads: one after the other, each of whose large matrix products threads `share`.
 // BLAS runs on one thread, but for a factorisation by LAPACK of at least BLAS_THREADS_ABOVE in the third case: its
 // threads wait for each other by spinning, in each of many calls. Eigenvalues and singular values of order 1024 take two

@@ -2,13 +2,14 @@
 """One matrix factored as A = P L U, systems with such a factor, and the inverse: what several kernels share."""
 
 from blas cimport conj, gemm, scalar, transpose, trsm
-from dense cimport conjugate, copy, copy_block, has_nan, permute_rows, zero_on_diagonal
+from dense cimport conjugate, copy, fill, has_nan, permute_rows, zero_on_diagonal
 from gufunc cimport NONFINITE
 from lapack cimport getrf_columns
 
 
 cdef enum:
-    PANEL = 64              # columns at most that LAPACK factors, in a copy in which they lie beside each other
+    PANEL = 64              # pivots that LAPACK finds at once, in a copy in which columns lie beside each other
+    LEAF = 32               # rows of a triangle that is inverted as one system
 
 
 cdef inline void factor_halves(Py_ssize_t m, Py_ssize_t n, scalar *lu, Py_ssize_t ld, int *piv,
@@ -75,70 +76,36 @@ cdef inline void solve_factored(char trans, Py_ssize_t n, Py_ssize_t k, scalar *
         conjugate(n * k, b)
 
 
-# Rows and columns that invert_factored adds at once. In larger blocks the products run faster, but more of the work is
-# the inversion of the blocks' own triangles, which is slow.
-cdef enum:
-    BLOCK = 128             # of matrices of at least 4 BLOCK rows
-    LEAF = 32               # of others
-    SMALL_LEAF = 16         # of matrices of at most BLOCK rows
+cdef inline void invert_upper(Py_ssize_t n, scalar alpha, scalar *u, Py_ssize_t ld, scalar *out) noexcept nogil:
+    """out := alpha U^-H, lower triangular in a matrix of zeros, by halves.
 
-
-cdef inline Py_ssize_t invert_workspace(Py_ssize_t n) noexcept nogil:
-    """Y and Z of a BLOCK, and of the LEAF inside with its inverse."""
-    return LEAF * (2 * n + LEAF) + 2 * BLOCK * n
-
-
-cdef inline void invert_block(Py_ssize_t n, scalar alpha, scalar *lu, Py_ssize_t ld, scalar *out,
-                              scalar *work) noexcept nogil:
-    """out := alpha (U^-1 L^-1)^H; the workspace has room for it."""
-    cdef Py_ssize_t i, j
-    for i in range(n):
-        for j in range(n):
-            work[i * n + j] = i == j
-    trsm(c'L', c'L', c'N', c'U', n, n, 1, lu, ld, work, n)
-    trsm(c'L', c'U', c'N', c'N', n, n, 1, lu, ld, work, n)
-    for i in range(n):
-        for j in range(n):
-            out[i * ld + j] = alpha * conj(work[j * n + i])
-
-
-cdef inline void invert_factored(Py_ssize_t n, Py_ssize_t done, scalar alpha, scalar *lu, scalar *out, Py_ssize_t ld,
-                                 scalar *work) noexcept nogil:
-    """out := alpha (U^-1 L^-1)^H, of which the last `done` rows and columns are there.
-
-    By blocks from the last. With M = U22^-1 L22^-1, of which alpha M^H is there,
-
-        L = ( L11      )    U = ( U11 U12 )    Y = L21 L11^-1
-            ( L21  L22 )        (     U22 )    Z = U11^-1 U12
-
-        U^-1 L^-1 = ( U11^-1 L11^-1 + Z M Y   -Z M )
-                    (                  -M Y      M )
+    A product with the one half's inverse, then a system with the other half keep out U^H - alpha I as small as rounding
+    of U and out allows; two systems would not: J. J. Du Croz and N. J. Higham, Stability of methods for matrix inversion,
+    IMA J. Numer. Anal. 12 (1992), section 2.
     """
-    cdef Py_ssize_t first, size, block = BLOCK if n >= 4 * BLOCK else LEAF if n > BLOCK else SMALL_LEAF
-    cdef scalar *y = work
-    cdef scalar *z
-    cdef scalar *rest
-    cdef scalar *corner
-    cdef scalar *new                                        # of the result with the block's rows and columns
-    cdef scalar *old
-    while done < n:
-        size = (n - done - 1) % block + 1
-        first = n - done - size
-        corner = lu + first * ld + first
-        new = out + first * ld + first
-        old = new + size * ld + size
-        z = y + size * done
-        rest = z + size * done
-        if size <= LEAF:
-            invert_block(size, alpha, corner, ld, new, rest)
-        else:
-            invert_factored(size, 0, alpha, corner, new, ld, rest)
-        copy_block(done, size, corner + size * ld, ld, y, size)
-        copy_block(size, done, corner + size, ld, z, done)
-        trsm(c'R', c'L', c'N', c'U', done, size, 1, corner, ld, y, size)
-        trsm(c'L', c'U', c'N', c'N', size, done, 1, corner, ld, z, done)
-        if done:
-            gemm(c'C', c'N', size, done, done, -1, y, size, old, ld, 0, new + size, ld)
-            gemm(c'N', c'C', done, size, done, -1, old, ld, z, done, 0, new + size * ld, ld)
-            gemm(c'N', c'C', size, size, done, -1, new + size, ld, z, done, 1, new, ld)
-        done += size
+    cdef Py_ssize_t i, half = (n + 31) // 32 * 16, rest = n - half
+    cdef scalar *low = out + half * ld
+    if n <= LEAF:
+        for i in range(n):
+            out[i * ld + i] = alpha
+        trsm(c'R', c'U', c'C', c'N', n, n, 1, u, ld, out, ld)
+        return
+    invert_upper(half, alpha, u, ld, out)
+    invert_upper(rest, alpha, u + half * ld + half, ld, low + half)
+    gemm(c'N', c'C', rest, half, rest, -1, low + half, ld, u + half, ld, 0, low, ld)
+    trsm(c'R', c'U', c'C', c'N', rest, half, 1, u, ld, low, ld)
+
+
+cdef inline void invert_factored(Py_ssize_t n, bint corner, scalar alpha, scalar *lu, scalar *out) noexcept nogil:
+    """out := alpha (U^-1 L^-1)^H; corner: but with `out`'s last entry for alpha over the last pivot."""
+    cdef Py_ssize_t i
+    cdef scalar *row = out + (n - 1) * n
+    cdef scalar last = row[n - 1]
+    fill(n * n, 0, out)
+    invert_upper(n - corner, alpha, lu, n, out)
+    if corner:
+        for i in range(n - 1):
+            row[i] = conj(lu[i * n + n - 1])
+        row[n - 1] = last
+        trsm(c'R', c'U', c'C', c'N', 1, n - 1, -last, lu, n, row, n)
+    trsm(c'L', c'L', c'C', c'U', n, n, 1, lu, n, out, n)

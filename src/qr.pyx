@@ -71,7 +71,7 @@ cdef void factor(Py_ssize_t m, Py_ssize_t n, Py_ssize_t columns, scalar *a, scal
     cdef scalar *transposed = work                          # A^T, then Q^T
     cdef scalar *t = transposed + m * max(n, columns)       # the T of each block
     cdef scalar *v = t + least * BLOCK
-    cdef scalar *tau = v + m * BLOCK
+    cdef scalar *tau = v + m * min(BLOCK, least)
     cdef scalar *block
     work = tau + BLOCK
     transpose(False, m, n, a, n, transposed, m)
@@ -251,7 +251,9 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
 
 cdef Py_ssize_t factor_workspace(Py_ssize_t m, Py_ssize_t n, Py_ssize_t columns) noexcept nogil:
     cdef Py_ssize_t panel = qr_workspace(BLOCK)
-    return m * max(n, columns) + BLOCK * (min(m, n) + m + 1) + max(panel, 2 * BLOCK * max(n, columns))
+    cdef Py_ssize_t least = min(m, n)
+    return (m * (max(n, columns) + min(BLOCK, least)) + BLOCK * (least + 1)
+            + max(panel, 2 * BLOCK * max(n, columns)))
 
 
 cdef Py_ssize_t forward_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:

@@ -80,8 +80,8 @@ cdef inline void invert_upper(Py_ssize_t n, scalar alpha, scalar *u, Py_ssize_t 
     """out := alpha U^-H, lower triangular in a matrix of zeros, by halves.
 
     A product with the one half's inverse, then a system with the other half keep out U^H - alpha I as small as rounding
-    of U and out allows; two systems would not: J. J. Du Croz and N. J. Higham, Stability of methods for matrix inversion,
-    IMA J. Numer. Anal. 12 (1992), section 2.
+    of U and out allows; two systems would not: J. J. Du Croz and N. J. Higham, Stability of methods for matrix
+    inversion, IMA J. Numer. Anal. 12 (1992), section 2.
     """
     cdef Py_ssize_t i, half = (n + 31) // 32 * 16, rest = n - half
     cdef scalar *low = out + half * ld

@@ -14,7 +14,7 @@ from libc.string cimport memcpy
 from scipy.linalg.cython_blas cimport (
     sasum, dasum, scasum, dzasum,
     sgemm, dgemm, cgemm, zgemm, ssymm, dsymm, chemm, zhemm, ssyr2k, dsyr2k, cher2k, zher2k,
-    strmm, dtrmm, ctrmm, ztrmm, strsm, dtrsm, ctrsm, ztrsm, strsv, dtrsv, ctrsv, ztrsv)
+    strsm, dtrsm, ctrsm, ztrsm, strsv, dtrsv, ctrsv, ztrsv)
 
 ctypedef float s
 ctypedef double d
@@ -289,21 +289,66 @@ cdef inline void her2k(char uplo, Py_ssize_t n, Py_ssize_t k, double alpha, scal
         zher2k(&tri, &trans, &n_, &k_, &alpha_, b, &ldb_, a, &lda_, &one_d, c_, &ldc_)
 
 
+cdef enum:
+    TRMM_BASE = 32          # rows of a triangle that is multiplied by as a matrix with zeros
+    TRMM_STRIP = 64         # columns (side L) or rows (R) of B that are copied at once for that
+
+
+cdef inline void trmm_leaf(char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n, scalar alpha,
+                           scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb) noexcept nogil:
+    cdef scalar triangle[TRMM_BASE * TRMM_BASE]
+    cdef scalar strip[TRMM_BASE * TRMM_STRIP]
+    cdef Py_ssize_t i, j, first, count, size = m if side == c'L' else n, others = n if side == c'L' else m
+    for i in range(size):
+        for j in range(size):
+            triangle[i * size + j] = a[i * lda + j] if (i > j if uplo == c'L' else i < j) else 0
+        triangle[i * size + i] = 1 if diag == c'U' else a[i * lda + i]
+    first = 0
+    while first < others:
+        count = min(TRMM_STRIP, others - first)
+        if side == c'L':
+            for i in range(m):
+                memcpy(strip + i * count, b + i * ldb + first, count * sizeof(scalar))
+            gemm(trans, c'N', m, count, m, alpha, triangle, m, strip, count, 0, b + first, ldb)
+        else:
+            for i in range(count):
+                memcpy(strip + i * n, b + (first + i) * ldb, n * sizeof(scalar))
+            gemm(c'N', trans, count, n, n, alpha, strip, n, triangle, n, 0, b + first * ldb, ldb)
+        first += count
+
+
 cdef inline void trmm(char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n, scalar alpha,
                       scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb) noexcept nogil:
-    """B := alpha op(A) B (side L) or alpha B op(A) (side R); A is triangular, B is (m, n)."""
-    cdef int m_ = <int> m, n_ = <int> n, lda_ = ld_(lda), ldb_ = ld_(ldb)
-    cdef char side_ = c'R' if side == c'L' else c'L', tri = other(uplo)
+    """B := alpha op(A) B (side L) or alpha B op(A) (side R); A is triangular, B is (m, n).
+
+    By halves of A, first the one whose result needs the other's part of B.
+    """
+    cdef Py_ssize_t size = m if side == c'L' else n, half = size // 2
+    cdef scalar *first = b
+    cdef scalar *second = b + half * ldb if side == c'L' else b + half
+    cdef scalar *a2 = a + half * lda + half
+    cdef scalar *beside = a + half * lda if uplo == c'L' else a + half
+    cdef bint lower = (uplo == c'L') == (trans == c'N')         # op(A) is
     if m == 0 or n == 0:
         return
-    if scalar is s:
-        strmm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)
-    elif scalar is d:
-        dtrmm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)
-    elif scalar is c:
-        ctrmm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)
+    if size <= TRMM_BASE:
+        trmm_leaf(side, uplo, trans, diag, m, n, alpha, a, lda, b, ldb)
+    elif side == c'L' and lower:
+        trmm(side, uplo, trans, diag, m - half, n, alpha, a2, lda, second, ldb)
+        gemm(trans, c'N', m - half, n, half, alpha, beside, lda, first, ldb, 1, second, ldb)
+        trmm(side, uplo, trans, diag, half, n, alpha, a, lda, first, ldb)
+    elif side == c'L':
+        trmm(side, uplo, trans, diag, half, n, alpha, a, lda, first, ldb)
+        gemm(trans, c'N', half, n, m - half, alpha, beside, lda, second, ldb, 1, first, ldb)
+        trmm(side, uplo, trans, diag, m - half, n, alpha, a2, lda, second, ldb)
+    elif lower:
+        trmm(side, uplo, trans, diag, m, half, alpha, a, lda, first, ldb)
+        gemm(c'N', trans, m, half, n - half, alpha, second, ldb, beside, lda, 1, first, ldb)
+        trmm(side, uplo, trans, diag, m, n - half, alpha, a2, lda, second, ldb)
     else:
-        ztrmm(&side_, &tri, &trans, &diag, &n_, &m_, &alpha, a, &lda_, b, &ldb_)
+        trmm(side, uplo, trans, diag, m, n - half, alpha, a2, lda, second, ldb)
+        gemm(c'N', trans, m, n - half, half, alpha, first, ldb, beside, lda, 1, second, ldb)
+        trmm(side, uplo, trans, diag, m, half, alpha, a, lda, first, ldb)
 
 
 cdef inline void trsv(char uplo, char trans, char diag, Py_ssize_t n, scalar *a, Py_ssize_t lda,

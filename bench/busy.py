@@ -14,9 +14,9 @@ import sys
 import time
 
 import numpy as np
-from cases import CASES
+from cases import chosen
 from conftest import grid
-from kernels import draw
+from kernels import runs
 
 import matkern as mk
 
@@ -62,17 +62,11 @@ def main():
     args = parser.parse_args()
     print(mk.show_config(mode="dicts"))
     print(f"{'point':<36}{'':<10}{'median':>8}{'p99, ms':>10}")
-    for case in CASES:
+    for case in chosen(args.ops):
         for batch, n in args.grid:
-            if args.ops and case.name not in args.ops.split(","):
-                continue
-            call, bars, _ = draw(case, batch, n, args.dtype)
-            runs = {
-                "forward": lambda: call.op.run_forward(call.columns, call.options),
-                "pullback": lambda: call.op.run_pullback(call.values, bars, call.options),
-            }
-            for name, run in runs.items():
-                ratio, above = slowdown(run, args.seconds)
+            kernels = runs(case, batch, n, args.dtype)
+            for name in ("forward", "pullback"):
+                ratio, above = slowdown(kernels[name], args.seconds)
                 print(f"{f'{case.name}-{batch}x{n}-{args.dtype}':<36}{name:<10}{ratio:>8.2f}{above:>10.1f}", flush=True)
 
 

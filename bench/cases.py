@@ -246,3 +246,12 @@ CASES = [
 
 if differ := mk.OPS.keys() ^ {case.op for case in CASES}:
     raise LookupError(f"bench/cases.py and matkern.OPS do not have the same operations: {', '.join(sorted(differ))}")
+
+
+def chosen(names):
+    """The cases of comma-separated names, or all for none."""
+    by_name = {case.name: case for case in CASES}
+    wanted = [name for name in names.split(",") if name]
+    if unknown := [name for name in wanted if name not in by_name]:
+        raise SystemExit(f"there is no operation {', '.join(unknown)}; there are {', '.join(by_name)}")
+    return [by_name[name] for name in wanted] or CASES

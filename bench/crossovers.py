@@ -9,8 +9,8 @@ Prints the time of one matrix at a time over that of lanes, the median of interl
 import argparse
 from dataclasses import replace
 
-from cases import CASES
-from kernels import draw, interleaved, median_ratio, with_lanes
+from cases import chosen
+from kernels import interleaved, median_ratio, runs, with_lanes
 from matkern.kernels import gufunc
 
 import matkern as mk
@@ -18,17 +18,6 @@ import matkern as mk
 SIZES = (2, 4, 6, 8, 10, 12, 14, 15, 16, 20, 24, 28, 32, 48)
 FEW = 4  # right-hand sides, of systems once more
 ENTRIES = 300_000  # of an operand: a batch of matrices that does not stay in the first caches
-
-
-def runs(case, n, dtype):
-    """Kernel's name -> a function that runs it."""
-    call, bars, dots = draw(case, max(2, ENTRIES // n**2), n, dtype)
-    op = call.op
-    return {
-        op.forward.name: lambda: op.run_forward(call.columns, call.options),
-        op.pullback.name: lambda: op.run_pullback(call.values, bars, call.options),
-        op.pushforward.name: lambda: op.run_pushforward(call.values, dots, call.options),
-    }
 
 
 def with_few_columns(case):
@@ -59,15 +48,16 @@ def main():
     print(f"{args.lanes}, {mk.get_num_threads()} threads")
     print(f"{'kernel':<32}{'dtype':<12}" + "".join(f"{n:>7}" for n in SIZES) + "   up to")
     done = set()
-    for case, few in (each for whole in CASES for each in with_few_columns(whole)):
+    for case, few in (each for whole in chosen(args.ops) for each in with_few_columns(whole)):
+        op = mk.OPS[case.op]
+        parts = {op.forward.name: "forward", op.pullback.name: "pullback", op.pushforward.name: "pushforward"}
         for dtype in args.dtypes.split(","):
-            names = {mk.OPS[case.op].forward.name, mk.OPS[case.op].pullback.name, mk.OPS[case.op].pushforward.name}
-            names = (names & set(gufunc.lane_kernels())) - {name for name, *rest in done if rest == [dtype, few]}
-            if not names or (args.ops and case.op not in args.ops.split(",")):
+            names = parts.keys() & set(gufunc.lane_kernels()) - {name for name, *rest in done if rest == [dtype, few]}
+            if not names:
                 continue
-            points = {n: runs(case, n, dtype) for n in SIZES}
+            points = {n: runs(case, max(2, ENTRIES // n**2), n, dtype) for n in SIZES}
             for name in sorted(names):
-                row = [ratio(points[n][name], args.lanes) for n in SIZES]
+                row = [ratio(points[n][parts[name]], args.lanes) for n in SIZES]
                 most = max((n for n, r in zip(SIZES, row, strict=True) if r >= 1), default=0)
                 print(f"{name + few:<32}{dtype:<12}" + "".join(f"{r:>7.2f}" for r in row) + f"{most:>8}", flush=True)
                 done.add((name, dtype, few))

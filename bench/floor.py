@@ -11,7 +11,7 @@ import argparse
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from cases import CASES
+from cases import chosen
 from conftest import grid
 from kernels import draw, interleaved, median_ratio
 
@@ -50,10 +50,8 @@ def main():
     print(mk.show_config(mode="dicts"))
     print(f"{'operation':<20}{'dtype':<12}" + "".join(f"{f'{batch}x{n}':>10}" for batch, n in args.grid))
     with ThreadPoolExecutor(1) as pool:
-        for case in CASES:
+        for case in chosen(args.ops):
             for dtype in args.dtypes.split(","):
-                if args.ops and case.name not in args.ops.split(","):
-                    continue
                 points = [pullback_and_copy(case, *point, dtype, pool) for point in args.grid]
                 row = [median_ratio(interleaved(point)) for point in points]
                 print(f"{case.name:<20}{dtype:<12}" + "".join(f"{r:>10.2f}" for r in row), flush=True)

@@ -23,6 +23,17 @@ def draw(case, batch, n, dtype):
     return call, bars, dots
 
 
+def runs(case, batch, n, dtype):
+    """Forward pass, pullback and pushforward: name -> a function that runs the kernel."""
+    call, bars, dots = draw(case, batch, n, dtype)
+    op = call.op
+    return {
+        "forward": lambda: op.run_forward(call.columns, call.options),
+        "pullback": lambda: op.run_pullback(call.values, bars, call.options),
+        "pushforward": lambda: op.run_pushforward(call.values, dots, call.options),
+    }
+
+
 def with_lanes(choice, limit, run):
     """`run` with that instruction set, and lanes for matrices up to the limit: with 1, for none but numbers."""
 

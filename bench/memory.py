@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from cases import CASES
+from cases import chosen
 from conftest import grid
 from contenders import INSTALLED, differentiable
 
@@ -33,16 +33,13 @@ def derivative(running):
     outputs, pullback = running.vjp()
     outputs = [running.numpy(y) for y in differentiable(running.op, outputs)]
     cotangents = [y.copy() for y in outputs]
-    return (
-        outputs,
-        cotangents,
-        running.results("backward", pullback(running.given(list(map(running.array, cotangents))))),
-    )
+    gradients = pullback(running.given(list(map(running.array, cotangents))))
+    return outputs, cotangents, running.results("backward", gradients)
 
 
 def sizes(name, contender, batch, n, dtype):
     """Bytes of the first input, of all results, and of the rise."""
-    case = next(case for case in CASES if case.name == name)
+    (case,) = chosen(name)
     derivative(INSTALLED[contender](case, case.inputs(2, 2, dtype)))  # loads and compiles what is not of this size
     inputs = case.inputs(batch, n, dtype)
     running = INSTALLED[contender](case, inputs)
@@ -65,10 +62,8 @@ def main():
     print(f"{'point':<36}{'results':>9}" + "".join(f"{name:>9}" for name in names))
     # a process for each: what one leaves would count for the next
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as processes:
-        for case in CASES:
+        for case in chosen(args.ops):
             for batch, n in args.grid:
-                if args.ops and case.name not in args.ops.split(","):
-                    continue
                 cells = []
                 for name in names:
                     if name != "matkern" and not getattr(case, name):

@@ -11,9 +11,9 @@ rounds, each after a pause in which the threads of the product fall asleep.
 import argparse
 
 import numpy as np
-from cases import CASES
+from cases import chosen
 from conftest import GRID, grid
-from kernels import draw, interleaved, median_ratio
+from kernels import interleaved, median_ratio, runs
 from scipy.linalg import get_blas_funcs
 
 import matkern as mk
@@ -44,16 +44,11 @@ FLOPS = {
 
 def figures(case, batch, n, dtype):
     """The share, or None where there are no flops, and pullback over forward pass."""
-    call, bars, _ = draw(case, batch, n, dtype)
+    kernels = runs(case, batch, n, dtype)
     product = get_blas_funcs("gemm", dtype=dtype)
     a = np.ones((ORDER, ORDER), dtype, order="F")
     forward, pullback, products = interleaved(
-        [
-            lambda: call.op.run_forward(call.columns, call.options),
-            lambda: call.op.run_pullback(call.values, bars, call.options),
-            lambda: product(1, a, a),
-        ],
-        pause=PAUSE,
+        [kernels["forward"], kernels["pullback"], lambda: product(1, a, a)], pause=PAUSE
     )
     flops = FLOPS.get(case.name)
     share = flops and flops * batch * n**3 / (2 * ORDER**3) * median_ratio((products, pullback))
@@ -71,10 +66,8 @@ def main():
     points = "".join(f"{f'{batch}x{n}':>9}" for batch, n in args.grid)
     print(f"{'':<32}{'share of the rate':<{len(points)}}   pullback / forward")
     print(f"{'operation':<20}{'dtype':<12}{points}   {points}")
-    for case in CASES:
+    for case in chosen(args.ops):
         for dtype in args.dtypes.split(","):
-            if args.ops and case.name not in args.ops.split(","):
-                continue
             shares, ratios = zip(*[figures(case, *point, dtype) for point in args.grid], strict=True)
             row = "".join(f"{share:>9.0%}" if share else f"{'-':>9}" for share in shares)
             print(f"{case.name:<20}{dtype:<12}{row}   " + "".join(f"{ratio:>9.2f}" for ratio in ratios), flush=True)

@@ -74,8 +74,8 @@ def set_num_threads(threads):
     Parameters
     ----------
     threads : int
-        At least 1. A batch is shared among that many threads; a single large matrix uses at most that many of
-        the BLAS library's own.
+        At least 1. A batch is shared among that many threads, of a large matrix its products. The BLAS library
+        runs on one meanwhile.
 
     Raises
     ------

@@ -15,7 +15,13 @@ from gufunc cimport NONFINITE, matrix_function, workspace_function
 
 cdef extern from "parallel.hpp" namespace "matkern":
     ctypedef void (*Body)(void *context, int64_t first, int64_t last) noexcept nogil
-    void run(int64_t items, double work, bint driver, Body body, void *context) nogil
+    void run(int64_t items, double work, Body body, void *context) nogil
+
+
+cdef extern from "memory.hpp" namespace "matkern":
+    size_t LEAST_LARGE
+    void *allocate(void *unused, size_t size) nogil
+    void release(void *unused, void *block, size_t size) nogil
 
 
 cdef extern from *:
@@ -105,7 +111,6 @@ cdef struct Loop:           # a kernel for one dtype and one combination of opti
     int lanes               # the lane function's place in its table, -1: there is none
     int dtype
     int nin, nop, ndim
-    bint driver             # the matrix function is one of LAPACK's, for which BLAS may have threads
     int least               # which letter is `min`, -1 if there is none
     int m, n                # and those whose smaller it is
     int declared            # of a gufunc: m or n, whichever stands for `min` in its signature
@@ -243,7 +248,7 @@ cdef inline void matrices(void *context, int64_t first, int64_t last) noexcept n
     cdef char *block = NULL
     cdef char *work = NULL
     if b.bytes:
-        block = <char*> malloc(b.bytes + LINE)
+        block = <char*> (allocate(NULL, b.bytes + LINE) if b.bytes >= LEAST_LARGE else malloc(b.bytes + LINE))
         if block is NULL:
             b.failures.memory = True
             return
@@ -285,7 +290,10 @@ cdef inline void matrices(void *context, int64_t first, int64_t last) noexcept n
                 copy_core(size, b.rows[k], b.columns[k], <char*> x[k], b.columns[k] * size, size,
                           p[k], b.core_strides[k][0], b.core_strides[k][1])
         advance(b, index, p)
-    free(block)
+    if b.bytes >= LEAST_LARGE:
+        release(NULL, block, 0)
+    else:
+        free(block)
 
 
 # ---- one matrix to a lane
@@ -457,10 +465,10 @@ cdef inline Refusal go(Batch *b) noexcept nogil:
     b.bytes += workspace * itemsize(SCALAR, loop.dtype)
     if in_lanes(b, items, largest):
         b.work = b.width * <double> elements * (largest + 16) / 2
-        run((items + b.width - 1) // b.width, b.work, False, lane_blocks, b)
+        run((items + b.width - 1) // b.width, b.work, lane_blocks, b)
     else:
         b.work = CALL_WORK + <double> elements * largest
-        run(items, b.work, loop.driver, matrices, b)
+        run(items, b.work, matrices, b)
     return NO_MEMORY if b.failures is not NULL and b.failures.memory else FINE
 
 

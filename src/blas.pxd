@@ -27,6 +27,10 @@ ctypedef fused scalar:
     c
     z
 
+ctypedef fused real_scalar:
+    s
+    d
+
 
 # scalars
 
@@ -128,9 +132,14 @@ cdef inline void transpose(bint conjugated, Py_ssize_t m, Py_ssize_t n, scalar *
 
 # level 3
 
-# Products of at least this many multiplications are shared among threads, in pieces of about a quarter of it.
+cdef inline Py_ssize_t half(Py_ssize_t n) noexcept nogil:
+    """Where a matrix of more than 16 rows is halved so that the second part, too, starts where vectors do."""
+    return (n + 31) // 32 * 16
+
+
+# Products of at least this many multiplications are shared among threads, in an even number of pieces of about half.
 cdef enum:
-    SHARED_ABOVE = 8000000
+    SHARED_ABOVE = 4000000
     MOST_PIECES = 32
 
 cdef extern from "level3.h":
@@ -161,6 +170,11 @@ cdef extern from "level3.h":
         bint (*multiply)(const Product *product) noexcept nogil
         bint (*solve)(const System *system) noexcept nogil
         bint (*scale_columns)(char dtype, int64_t m, int64_t n, const void *a, const void *w, void *out) noexcept nogil
+        bint (*has_gemv)() noexcept nogil
+        void (*gemv)(char dtype, int64_t m, int64_t n, const void *a, int64_t lda, const void *x, void *y,
+                     const void *v, void *w) noexcept nogil
+        void (*hemv)(char dtype, int64_t n, int64_t first, int64_t last, const void *a, int64_t lda, const void *x,
+                     void *y) noexcept nogil
 
 cdef extern from *:
     """
@@ -175,8 +189,21 @@ cdef inline char letter(scalar *unused) noexcept nogil:
     return c's' if scalar is s else c'd' if scalar is d else c'c' if scalar is c else c'z'
 
 
+cdef inline void gemv_columns(Py_ssize_t m, Py_ssize_t n, scalar *a, Py_ssize_t lda, scalar *x, scalar *y, scalar *v,
+                              scalar *w) noexcept nogil:
+    """y := A x + y and, as A is read, w := A^H v + w for an (m, n) matrix in column-major order; y or w may be NULL.
+
+    Only where `has_gemv`, as what else is lent for matrices in that order.
+    """
+    matkern_lent.gemv(letter(a), m, n, a, lda, x, y, v, w)
+
+
+cdef inline bint has_gemv() noexcept nogil:
+    return matkern_lent is not NULL and matkern_lent.has_gemv()
+
+
 cdef inline int64_t pieces_of(double work) noexcept nogil:
-    return <int64_t> min(4 * work / SHARED_ABOVE, <double> MOST_PIECES)
+    return 2 * <int64_t> min(work / SHARED_ABOVE, <double> MOST_PIECES / 2)
 
 
 cdef inline void multiply(Product *p) noexcept nogil:

@@ -4,7 +4,7 @@
 What crosses the diagonal goes in tiles, for the cache's sake.
 """
 
-from libc.math cimport NAN, fabs, isinf, isnan, ldexp, sqrt
+from libc.math cimport NAN, fabs, frexp, isinf, isnan, ldexp, sqrt
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -263,23 +263,26 @@ cdef inline void phases(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *phase, sc
     z is a column's first entry whose square is above 0.2913 times the largest, a fraction at which no structure puts an
     entry, so that rounding does not decide which one it is.
     """
-    cdef Py_ssize_t i, j
+    cdef Py_ssize_t i, j, left = n
     cdef double re, im
     for j in range(n):
-        phase[j] = 1
+        phase[j] = 0
         set_real(largest, j, 0)
     for i in range(m):
         for j in range(n):
             re, im = real(a[i * n + j]), imag(a[i * n + j])
             set_real(largest, j, max(get_real(largest, j), re * re + im * im))
-    for i in range(m - 1, -1, -1):
+    i = 0
+    while left > 0 and i < m:                               # mostly a few rows
         for j in range(n):
             re, im = real(a[i * n + j]), imag(a[i * n + j])
-            if re * re + im * im > 0.2913 * get_real(largest, j):
+            if phase[j] == 0 and re * re + im * im > 0.2913 * get_real(largest, j):
                 phase[j] = a[i * n + j]
+                left -= 1
+        i += 1
     for j in range(n):
         re, im = real(phase[j]), imag(phase[j])
-        phase[j] = phase[j] / sqrt(re * re + im * im)
+        phase[j] = phase[j] / sqrt(re * re + im * im) if phase[j] != 0 else 1
 
 
 cdef inline void turn_columns(Py_ssize_t m, Py_ssize_t n, scalar *phase, scalar *a) noexcept nogil:
@@ -308,3 +311,19 @@ cdef inline void outer_triangle(char uplo, bint strict, Py_ssize_t n, scalar *x,
         xi = -x[i]
         for j in range(0 if uplo == c'L' else i + strict, i + 1 - strict if uplo == c'L' else n):
             out[i * n + j] = xi * conj(y[j])
+
+
+cdef inline int exponent_for_squares(char uplo, Py_ssize_t m, Py_ssize_t n, scalar *a) noexcept nogil:
+    """The power of 2 by which to multiply A, or a triangle (uplo L or U), so that no square that counts over- or
+    underflows: mostly 0."""
+    cdef Py_ssize_t i, j, first, last
+    cdef double largest = 0, limit = 1e-10 if scalar is s or scalar is c else 1e-130
+    cdef int exponent = 0
+    for i in range(m):
+        first = min(i, n) if uplo == c'U' else 0
+        last = min(i + 1, n) if uplo == c'L' else n
+        for j in range(i * n + first, i * n + last):
+            largest = max(largest, fabs(real(a[j])), fabs(imag(a[j])))
+    if largest != 0 and not limit <= largest <= 1 / limit:
+        frexp(largest, &exponent)
+    return -exponent

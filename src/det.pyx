@@ -26,10 +26,10 @@ for singular.
 from libc.math cimport fabs, frexp, isnan, ldexp, log
 from numpy.linalg import LinAlgError
 
+from bidiagonal cimport gesdd, gesdd_workspace
 from blas cimport asum, c, conj, d, gemm, get_real, imag, real, s, scalar, set_real, trmm, trsv, use_level3, z
 from dense cimport all_finite, copy_triangle, fill, has_nan, permute_rows, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
-from lapack cimport gesdd, gesdd_workspace
 from pivoted cimport factor, invert_factored, pivots_valid
 
 from matkern.kernels.gufunc import Kernel, level3

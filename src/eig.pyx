@@ -349,8 +349,7 @@ CAUTION = ("is nearly defective: its eigenvectors have a condition of 1e{} or mo
 eig = Kernel(
     "eig", "a(n,n) -> eigenvalues:complex(n), eigenvectors:complex(n,n), inverse:complex(n,n)",
     dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace, {},
-    {NO_CONVERGENCE: (LinAlgError, "has eigenvalues that did not converge")}, optional=("eigenvectors", "inverse"),
-    driver=True)
+    {NO_CONVERGENCE: (LinAlgError, "has eigenvalues that did not converge")}, optional=("eigenvectors", "inverse"))
 eig_inverse = Kernel(
     "eig_inverse", "eigenvectors:complex(n,n) -> inverse:complex(n,n)",
     dtypes(inverse_alone[s], inverse_alone[d], inverse_alone[c], inverse_alone[z]), <size_t> inverse_workspace)

@@ -27,7 +27,7 @@ from degenerate cimport GAUGE, REPEATED, divide
 from dense cimport (
     all_finite, fill, finish_hermitian, hermitian_lower, mirror, norm, phases, scale_columns, turn_columns)
 from gufunc cimport NONFINITE, dtypes
-from lapack cimport heevd, heevd_workspace
+from tridiagonal cimport heevd, heevd_workspace
 
 from matkern.kernels.gufunc import Kernel, level3
 
@@ -176,8 +176,7 @@ FAILURES = {
 eigh = Kernel(
     "eigh", "a(n,n) -> eigenvalues:real(n), eigenvectors(n,n)",
     dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace, {"UPLO": ("L", "U")},
-    {NO_CONVERGENCE: (LinAlgError, "has eigenvalues that did not converge")}, optional=("eigenvectors",),
-    driver=True)
+    {NO_CONVERGENCE: (LinAlgError, "has eigenvalues that did not converge")}, optional=("eigenvectors",))
 # Eigenvalues alone have kernels by another name, as lanes are faster up to other sizes.
 eigh_vjp, eigvalsh_vjp = (
     Kernel(

@@ -35,8 +35,8 @@ from numpy.linalg import LinAlgError
 from blas cimport c, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, transpose, use_level3, z
 from dense cimport all_finite, copy, fill, hermitian_lower, mirror, scale, scale_by_power, scale_columns
 from gufunc cimport NONFINITE, dtypes
-from lapack cimport heevd, heevd_workspace
 from pivoted cimport factor, pivots_valid, solve_factored
+from tridiagonal cimport heevd, heevd_workspace
 
 from matkern.kernels.gufunc import Kernel, level3
 
@@ -495,7 +495,7 @@ expm_hermitian = Kernel(
     dtypes(forward_hermitian[s], forward_hermitian[d], forward_hermitian[c], forward_hermitian[z]),
     <size_t> hermitian_workspace,
     failures={NO_CONVERGENCE: (LinAlgError, "has eigenvalues that did not converge")},
-    optional=("eigenvalues", "eigenvectors"), driver=True)
+    optional=("eigenvalues", "eigenvectors"))
 expm_hermitian_vjp = Kernel(
     "expm_hermitian_vjp", f"{KEPT_HERMITIAN}, x_bar(n,n) -> a_bar(n,n)",
     dtypes(derivative_hermitian[s], derivative_hermitian[d], derivative_hermitian[c], derivative_hermitian[z]),

@@ -70,7 +70,7 @@ cdef extern from *:
 
     static const matkern_level3 lent = {
         matkern::share, matkern::product_fits, matkern::own_product, matkern::small_system,
-        matkern::scale_columns};
+        matkern::scale_columns, matkern::has_gemv, matkern::gemv, matkern::hemv};
     """
     const void *c_level3 "&lent"
 
@@ -177,8 +177,6 @@ cdef class Kernel:
         The outputs that the matrix function leaves out where they are NULL.
     caution : str, optional
         The end of a sentence, in which {} stands for -c: what a matrix function's codes c below NONFINITE warn of.
-    driver : bool, optional
-        Whether the matrix function is for the most part a factorisation by LAPACK: all else has its products shared.
     """
     cdef readonly str name, signature, caution
     cdef readonly tuple inputs, outputs, optional
@@ -192,7 +190,7 @@ cdef class Kernel:
     cdef bint flexible[MAX_DIMS]
 
     def __init__(self, str name, str signature, list functions, size_t workspace=0, dict options=None,
-                 dict failures=None, tuple optional=(), str caution="", bint driver=False):
+                 dict failures=None, tuple optional=(), str caution=""):
         cdef int k, j, dtype
         cdef Loop *loop
         self.name, self.signature, self.caution = name, signature, caution
@@ -232,7 +230,6 @@ cdef class Kernel:
             loop.lanes = lane_kernel(name.encode(), dtype)
             loop.dtype = dtype
             loop.nin, loop.nop, loop.ndim = len(self.inputs), len(operands), len(letters)
-            loop.driver = driver
             loop.least = loop.m = loop.n = -1
             if "min" in letters:
                 loop.least, loop.m, loop.n = letters.index("min"), letters.index("m"), letters.index("n")

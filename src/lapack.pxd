@@ -10,10 +10,11 @@ from libc.limits cimport INT_MAX
 from scipy.linalg.cython_lapack cimport (
     spotrf, dpotrf, cpotrf, zpotrf, sgetrf, dgetrf, cgetrf, zgetrf, ssyevd, dsyevd, cheevd, zheevd,
     sgesdd, dgesdd, cgesdd, zgesdd, sgeev, dgeev, cgeev, zgeev,
-    sgeqrf, dgeqrf, cgeqrf, zgeqrf, slarft, dlarft, clarft, zlarft,
-    sormqr, dormqr, cunmqr, zunmqr, strcon, dtrcon, ctrcon, ztrcon)
+    sgeqrf, dgeqrf, cgeqrf, zgeqrf,
+    sormqr, dormqr, cunmqr, zunmqr, strcon, dtrcon, ctrcon, ztrcon, slarfg, dlarfg, clarfg, zlarfg,
+    sstedc, dstedc, ssterf, dsterf, slaed2, dlaed2, slaed3, dlaed3, slaed4, dlaed4, slamrg, dlamrg, sbdsdc, dbdsdc)
 
-from blas cimport c, conj, d, gemmt, ld_, other, s, scalar, transpose, trsm, z
+from blas cimport c, conj, d, gemmt, half, ld_, other, real_scalar, s, scalar, transpose, trsm, z
 from dense cimport copy
 
 cdef enum:
@@ -36,21 +37,21 @@ cdef inline int potrf_leaf(char uplo, Py_ssize_t n, scalar *a, Py_ssize_t lda) n
 
 cdef inline int potrf(char uplo, Py_ssize_t n, scalar *a, Py_ssize_t lda) noexcept nogil:
     """A = L L^H (uplo L) or U^H U (uplo U) in place, by halves, whose products threads share; 0 if A is positive."""
-    cdef Py_ssize_t half = (n + 31) // 32 * 16, rest = n - half
-    cdef scalar *beside = a + half * lda if uplo == c'L' else a + half
-    cdef scalar *last = a + half * lda + half
+    cdef Py_ssize_t size = half(n), rest = n - size
+    cdef scalar *beside = a + size * lda if uplo == c'L' else a + size
+    cdef scalar *last = a + size * lda + size
     cdef int info
     if n <= LEAF:
         return potrf_leaf(uplo, n, a, lda)
-    info = potrf(uplo, half, a, lda)
+    info = potrf(uplo, size, a, lda)
     if info:
         return info
     if uplo == c'L':
-        trsm(c'R', uplo, c'C', c'N', rest, half, 1, a, lda, beside, lda)
-        gemmt(uplo, False, c'N', c'C', rest, half, -1, beside, lda, beside, lda, 1, last, lda)
+        trsm(c'R', uplo, c'C', c'N', rest, size, 1, a, lda, beside, lda)
+        gemmt(uplo, False, c'N', c'C', rest, size, -1, beside, lda, beside, lda, 1, last, lda)
     else:
-        trsm(c'L', uplo, c'C', c'N', half, rest, 1, a, lda, beside, lda)
-        gemmt(uplo, False, c'C', c'N', rest, half, -1, beside, lda, beside, lda, 1, last, lda)
+        trsm(c'L', uplo, c'C', c'N', size, rest, 1, a, lda, beside, lda)
+        gemmt(uplo, False, c'C', c'N', rest, size, -1, beside, lda, beside, lda, 1, last, lda)
     return potrf(uplo, rest, last, lda)
 
 
@@ -68,13 +69,13 @@ cdef inline int getrf_columns(Py_ssize_t m, Py_ssize_t n, scalar *a, int *piv) n
     return info
 
 
-cdef inline Py_ssize_t heevd_workspace(Py_ssize_t n) noexcept nogil:
+cdef inline Py_ssize_t heevd_workspace_of_lapack(Py_ssize_t n) noexcept nogil:
     """Elements for a copy of A and LAPACK's work, rwork and iwork of any dtype, with vectors; -1 if too many."""
     cdef Py_ssize_t size = 3 * n * n + 14 * n + 8
     return -1 if size > INT_MAX else size + n * n
 
 
-cdef inline int heevd(char uplo, Py_ssize_t n, scalar *a, scalar *w, scalar *v, scalar *work) noexcept nogil:
+cdef inline int heevd_by_lapack(char uplo, Py_ssize_t n, scalar *a, scalar *w, scalar *v, scalar *work) noexcept nogil:
     """A = V diag(w) V^H for Hermitian A, of which one triangle is read, by divide and conquer; returns info.
 
     w is real and ascends; V may be NULL. By columns A is A^T = conj A, with the same eigenvalues and conjugate
@@ -113,6 +114,75 @@ cdef inline int heevd(char uplo, Py_ssize_t n, scalar *a, scalar *w, scalar *v, 
     return info
 
 
+cdef inline int sterf(Py_ssize_t n, real_scalar *diagonal, real_scalar *beside) noexcept nogil:
+    """The eigenvalues of a symmetric tridiagonal matrix, ascending, in `diagonal`; returns LAPACK's info."""
+    cdef int n_ = <int> n, info = 0
+    if real_scalar is s:
+        ssterf(&n_, diagonal, beside, &info)
+    else:
+        dsterf(&n_, diagonal, beside, &info)
+    return info
+
+
+cdef inline int stedc_columns(Py_ssize_t n, real_scalar *diagonal, real_scalar *beside, real_scalar *q, Py_ssize_t ldq,
+                              real_scalar *work, int *iwork) noexcept nogil:
+    """T = Q diag(w) Q^T for a symmetric tridiagonal matrix; w ascends in `diagonal`; returns LAPACK's info.
+
+    `work` is of n^2 + 4 n + 1 elements, `iwork` of 5 n + 3.
+    """
+    cdef int n_ = <int> n, ldq_ = ld_(ldq), lwork = <int> (1 + 4 * n + n * n), liwork = <int> (3 + 5 * n), info = 0
+    cdef char job = c'I'
+    if real_scalar is s:
+        sstedc(&job, &n_, diagonal, beside, q, &ldq_, work, &lwork, iwork, &liwork, &info)
+    else:
+        dstedc(&job, &n_, diagonal, beside, q, &ldq_, work, &lwork, iwork, &liwork, &info)
+    return info
+
+
+cdef inline int laed2(int *kept, int n, int cut, real_scalar *w, real_scalar *q, int *order, real_scalar *rho,
+                      real_scalar *update, real_scalar *poles, real_scalar *weights, real_scalar *q2, int *index,
+                      int *grouped, int *place, int *types) noexcept nogil:
+    """What deflates of diag(w) + rho update update^T; LAPACK's arguments."""
+    cdef int info = 0
+    if real_scalar is s:
+        slaed2(kept, &n, &cut, w, q, &n, order, rho, update, poles, weights, q2, index, grouped, place, types, &info)
+    else:
+        dlaed2(kept, &n, &cut, w, q, &n, order, rho, update, poles, weights, q2, index, grouped, place, types, &info)
+    return info
+
+
+cdef inline int laed3(int kept, int n, int cut, real_scalar *w, real_scalar *q, real_scalar rho, real_scalar *poles,
+                      real_scalar *q2, int *grouped, int *types, real_scalar *weights,
+                      real_scalar *work) noexcept nogil:
+    """Eigenvalues and eigenvectors of what laed2 has kept, and back to those of T."""
+    cdef int info = 0
+    if real_scalar is s:
+        slaed3(&kept, &n, &cut, w, q, &n, &rho, poles, q2, grouped, types, weights, work, &info)
+    else:
+        dlaed3(&kept, &n, &cut, w, q, &n, &rho, poles, q2, grouped, types, weights, work, &info)
+    return info
+
+
+cdef inline int laed4(int kept, int which, real_scalar *poles, real_scalar *weights, real_scalar *distances,
+                      real_scalar rho, real_scalar *root) noexcept nogil:
+    """The 1-based root of 1 + rho sum_i weights_i^2 / (poles_i - x), and the distances poles_i - x."""
+    cdef int info = 0
+    if real_scalar is s:
+        slaed4(&kept, &which, poles, weights, distances, &rho, root, &info)
+    else:
+        dlaed4(&kept, &which, poles, weights, distances, &rho, root, &info)
+    return info
+
+
+cdef inline void lamrg(int first, int second, real_scalar *w, int *order) noexcept nogil:
+    """The 1-based order in which `first` ascending and then `second` descending numbers ascend."""
+    cdef int up = 1, down = -1
+    if real_scalar is s:
+        slamrg(&first, &second, w, &up, &down, order)
+    else:
+        dlamrg(&first, &second, w, &up, &down, order)
+
+
 cdef inline Py_ssize_t gesdd_lwork(Py_ssize_t m, Py_ssize_t n) noexcept nogil:
     """LAPACK's work of any dtype and job, with room for blocks of 32 columns."""
     cdef Py_ssize_t small = min(m, n)
@@ -124,15 +194,15 @@ cdef inline Py_ssize_t gesdd_lrwork(Py_ssize_t m, Py_ssize_t n) noexcept nogil:
     return max(5 * small * small + 7 * small, 2 * max(m, n) * small + 2 * small * small + small) + 1
 
 
-cdef inline Py_ssize_t gesdd_workspace(Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+cdef inline Py_ssize_t gesdd_workspace_of_lapack(Py_ssize_t m, Py_ssize_t n) noexcept nogil:
     """Elements that cover LAPACK's work, rwork and iwork of any dtype; -1 if its integers cannot hold a size."""
     if m * n > INT_MAX or gesdd_lrwork(m, n) > INT_MAX or gesdd_lwork(m, n) > INT_MAX:
         return -1
     return gesdd_lwork(m, n) + gesdd_lrwork(m, n) + 8 * min(m, n)
 
 
-cdef inline int gesdd(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *sigma, scalar *u, scalar *vh,
-                      scalar *work) noexcept nogil:
+cdef inline int gesdd_by_lapack(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *sigma, scalar *u, scalar *vh,
+                                scalar *work) noexcept nogil:
     """A = U diag(sigma) Vh, thin: U is (m, min), sigma min reals, Vh (min, n); returns LAPACK's info. Overwrites A.
 
     Values alone if u is NULL. By columns A is A^T = Vh^T diag(sigma) U^T, and Vh^T and U^T by columns are Vh and U.
@@ -153,6 +223,21 @@ cdef inline int gesdd(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *sigma, scal
     else:
         zgesdd(&job, &n_, &m_, a, &lda, <double*> sigma, vh, &ldu, u, &ldvt, work, &lwork, <double*> rwork, iwork,
                &info)
+    return info
+
+
+cdef inline int bdsdc_columns(bint vectors, Py_ssize_t n, real_scalar *diagonal, real_scalar *above, real_scalar *u,
+                              real_scalar *vt, real_scalar *work, int *iwork) noexcept nogil:
+    """B = U diag(w) V^T for an upper bidiagonal matrix; w descends in `diagonal`; returns LAPACK's info.
+
+    `work` is of 3 n^2 + 4 n elements, `iwork` of 8 n.
+    """
+    cdef int n_ = <int> n, ld = ld_(n), info = 0
+    cdef char uplo = c'U', job = c'I' if vectors else c'N'
+    if real_scalar is s:
+        sbdsdc(&uplo, &job, &n_, diagonal, above, u, &ld, vt, &ld, NULL, NULL, work, iwork, &info)
+    else:
+        dbdsdc(&uplo, &job, &n_, diagonal, above, u, &ld, vt, &ld, NULL, NULL, work, iwork, &info)
     return info
 
 
@@ -209,19 +294,19 @@ cdef inline void geqrf_columns(Py_ssize_t m, Py_ssize_t n, scalar *a, Py_ssize_t
         zgeqrf(&m_, &n_, a, &ld, tau, work, &lwork, &info)
 
 
-cdef inline void larft_columns(Py_ssize_t m, Py_ssize_t k, scalar *v, scalar *tau, scalar *t,
-                               Py_ssize_t ldt) noexcept nogil:
-    """The upper triangle of T by columns, with which k reflectors, the columns of V, together are I - V T V^H."""
-    cdef int m_ = <int> m, k_ = <int> k, ldv = ld_(m), ldt_ = ld_(ldt)
-    cdef char direction = c'F', by = c'C'
+cdef inline scalar larfg(Py_ssize_t n, scalar *x) noexcept nogil:
+    """tau of H = I - tau v v^H with H^H x = beta e_1, beta real; x becomes beta and, but for v_0 = 1, v."""
+    cdef int n_ = <int> n, one = 1
+    cdef scalar tau = 0
     if scalar is s:
-        slarft(&direction, &by, &m_, &k_, v, &ldv, tau, t, &ldt_)
+        slarfg(&n_, x, x + 1, &one, &tau)
     elif scalar is d:
-        dlarft(&direction, &by, &m_, &k_, v, &ldv, tau, t, &ldt_)
+        dlarfg(&n_, x, x + 1, &one, &tau)
     elif scalar is c:
-        clarft(&direction, &by, &m_, &k_, v, &ldv, tau, t, &ldt_)
+        clarfg(&n_, x, x + 1, &one, &tau)
     else:
-        zlarft(&direction, &by, &m_, &k_, v, &ldv, tau, t, &ldt_)
+        zlarfg(&n_, x, x + 1, &one, &tau)
+    return tau
 
 
 cdef inline void ormqr(char trans, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, scalar *a, scalar *tau, scalar *b,

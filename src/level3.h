@@ -1,4 +1,4 @@
-/* A product of matrices and a triangular system, as blas.pxd hands them to BLAS, and what it is lent for that. */
+/* A product of matrices and a triangular system, as blas.pxd hands them to BLAS, and what it is lent for that and more. */
 #pragma once
 #include <stdint.h>
 
@@ -33,4 +33,10 @@ typedef struct matkern_level3 {     /* of gufunc.pyx, for the other modules */
     int (*solve)(const matkern_system *system);         /* the same */
     /* out := A diag(w) for A of shape (m, n) and real w, and whether it was done */
     int (*scale_columns)(char dtype, int64_t m, int64_t n, const void *a, const void *w, void *out);
+    /* What follows is of matrices in column-major order, for when `has_gemv`. y := A x + y and, as A is read, w := A^H v + w
+       for A of shape (m, n); y or w may be NULL. */
+    int (*has_gemv)(void);
+    void (*gemv)(char dtype, int64_t m, int64_t n, const void *a, int64_t lda, const void *x, void *y, const void *v, void *w);
+    /* y := what the columns first <= j < last of a Hermitian A's lower triangle contribute to A x, + y */
+    void (*hemv)(char dtype, int64_t n, int64_t first, int64_t last, const void *a, int64_t lda, const void *x, void *y);
 } matkern_level3;

@@ -28,11 +28,12 @@ estimate of R's condition is above 1 / (FILTER max(m, n) eps).
 from libc.math cimport isfinite
 from numpy.linalg import LinAlgError
 
+from bidiagonal cimport gesdd, gesdd_workspace
 from blas cimport (
     c, conj, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, transpose, trsm, use_level3, z)
 from dense cimport all_finite, conjugate, copy, fill, has_nan, norm, upper_of_columns, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
-from lapack cimport geqrf_columns, gesdd, gesdd_workspace, ormqr, potrf, qr_workspace, trcon
+from lapack cimport geqrf_columns, ormqr, potrf, qr_workspace, trcon
 
 from matkern.kernels.gufunc import Kernel, level3
 
@@ -367,7 +368,7 @@ FAILURES = {
 lstsq = Kernel(
     "lstsq", "a(m,n), b(m,k?), l2_regularizer:real() -> x(n,k?), factor(min,min), rank:int()",
     dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace, {}, FAILURES,
-    optional=("factor", "rank"), driver=True)
+    optional=("factor", "rank"))
 lstsq_vjp = Kernel(
     "lstsq_vjp", "a(m,n), b(m,k?), factor(min,min), rank:int(), x(n,k?), x_bar(n,k?) "
                  "-> a_bar(m,n), b_bar(m,k?), l2_regularizer_bar:real()",

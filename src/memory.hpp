@@ -1,4 +1,4 @@
-// Memory of large results: aligned to cache lines, and kept for the next result once an array is gone.
+// Memory of large results and workspaces: aligned to cache lines, and kept for the next once it is given back.
 //
 // An allocator returns large blocks to the operating system, and to get them anew, page by page, takes longer than most
 // kernels need to fill them. At most KEPT_BYTES stay.
@@ -7,7 +7,7 @@
 
 namespace matkern {
 
-constexpr std::size_t LEAST_LARGE = 1 << 17;  // bytes: smaller results are NumPy's own to allocate
+constexpr std::size_t LEAST_LARGE = 1 << 17;  // bytes: smaller results are NumPy's own to allocate, workspaces malloc's
 
 // The functions of a PyDataMem_Handler. They need no lock of the caller's.
 void *allocate(void *, std::size_t size);

@@ -21,10 +21,10 @@ they are equal; singular values within TIED sqrt(max(m, n)) eps s_1 of each othe
 from libc.math cimport INFINITY, fabs, hypot, isinf, isnan, pow, sqrt
 from numpy.linalg import LinAlgError
 
+from bidiagonal cimport gesdd, gesdd_workspace
 from blas cimport c, conj, d, eps, gemm, get_real, real, s, scalar, set_real, use_level3, z
 from dense cimport all_finite, copy, fill, norm as euclidean
 from gufunc cimport NONFINITE, dtypes
-from lapack cimport gesdd, gesdd_workspace
 
 from matkern.kernels.gufunc import Kernel, level3
 
@@ -250,7 +250,7 @@ norm = Kernel(
     "norm", "x(m,n), p:real() -> norm:real(), dual(m,n)",
     dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace,
     {"kind": ("entries", "nuc", "1", "-1", "inf", "-inf", "2", "-2")},
-    {NO_CONVERGENCE: (LinAlgError, "has singular values that did not converge")}, optional=("dual",), driver=True)
+    {NO_CONVERGENCE: (LinAlgError, "has singular values that did not converge")}, optional=("dual",))
 norm_vjp = Kernel(
     "norm_vjp", "dual(m,n), norm_bar:real() -> x_bar(m,n)", dtypes(vjp[s], vjp[d], vjp[c], vjp[z]))
 norm_jvp = Kernel(

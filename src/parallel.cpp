@@ -15,7 +15,6 @@ namespace matkern {
 namespace {
 
 constexpr double SERIAL_BELOW = 4e5;
-constexpr double BLAS_THREADS_ABOVE = 5e9;
 constexpr double LEAST_CHUNK = 1e5;
 constexpr double SHARED_ABOVE = 1e8;
 constexpr std::chrono::microseconds PATIENCE{100};
@@ -34,7 +33,6 @@ struct BlasState {
     int users = 0;         // calls that are under way
     bool forking = false;  // no new one may start
     int theirs = 1;        // what the library was set to before the first of them
-    int ours = 1;
 };
 
 thread_local int depth = 0;            // calls under way on this thread
@@ -172,25 +170,24 @@ struct Init {
     }
 } init;
 
-// While it lives BLAS runs on at most `threads`. Calls nest, and come from several Python threads; the last restores,
+// While it lives BLAS runs on one thread. Calls nest, and come from several Python threads; the last restores,
 // unless somebody else has set another number meanwhile.
-class BlasThreads {
+class OneBlasThread {
 public:
-    explicit BlasThreads(int threads) : active(!inside) {
+    OneBlasThread() : active(!inside) {
         if (!active) return;
         BlasState &b = state->blas;
         std::unique_lock<std::mutex> lock(b.mutex);
         if (depth++ == 0) b.changed.wait(lock, [&] { return !b.forking; });
-        if (b.users++ == 0 && blas_get) b.theirs = b.ours = blas_get();
-        if (threads < b.ours && blas_set) blas_set(b.ours = threads);
+        if (b.users++ == 0 && blas_get && (b.theirs = blas_get()) > 1) blas_set(1);
     }
-    ~BlasThreads() {
+    ~OneBlasThread() {
         if (!active) return;
         BlasState &b = state->blas;
         std::lock_guard<std::mutex> lock(b.mutex);
         --depth;
         if (--b.users != 0) return;
-        if (b.ours != b.theirs && blas_get() == b.ours) blas_set(b.theirs);
+        if (b.theirs > 1 && blas_get() == 1) blas_set(b.theirs);
         if (b.forking) b.changed.notify_all();
     }
 
@@ -214,15 +211,15 @@ void in_pool(int64_t items, int64_t chunk, int threads, Body body, void *context
 
 }  // namespace
 
-void run(int64_t items, double work, bool driver, Body body, void *context) {
+void run(int64_t items, double work, Body body, void *context) {
     int threads = inside ? 1 : num_threads.load();
-    BlasThreads guard(driver && items < threads && work >= BLAS_THREADS_ABOVE ? threads : 1);
+    OneBlasThread guard;
     if (threads == 1 || items < threads || work * items < SERIAL_BELOW) {
         body(context, 0, items);
         return;
     }
     int64_t least = static_cast<int64_t>(std::min(LEAST_CHUNK / std::max(work, 1.0), 1e9));
-    int64_t rest = !driver && work >= SHARED_ABOVE ? items % threads : 0;
+    int64_t rest = work >= SHARED_ABOVE ? items % threads : 0;
     in_pool(items - rest, std::max<int64_t>({1, items / 8 / threads, least}), threads, body, context);
     if (rest) body(context, items - rest, items);
 }
@@ -233,7 +230,7 @@ void share(int64_t pieces, Body body, void *context) {
         body(context, 0, pieces);
         return;
     }
-    BlasThreads guard(1);
+    OneBlasThread guard;
     in_pool(pieces, std::max<int64_t>(1, pieces / threads), threads, body, context);   // BLAS likes them large
 }
 

@@ -2,13 +2,10 @@
 //
 // The cost model. One item (a matrix of the batch) costs `work` units, about a flop each; `run` decides once:
 //   1. all items together below SERIAL_BELOW: the calling thread alone;
-//   2. at least as many items as threads: threads over the items; large ones that are left over (work of SHARED_ABOVE),
-//      unless they are factorised by LAPACK, as in the third case;
-//   3. fewer items than threads: one after the other, each of whose large matrix products threads `share`.
-// BLAS runs on one thread, but for a factorisation by LAPACK of at least BLAS_THREADS_ABOVE in the third case: its
-// threads wait for each other by spinning, in each of many calls. Eigenvalues and singular values of order 1024 take two
-// of them 0.7 to 0.85 of the time, and twice of it where another process has the second core; of order 512 as long
-// (bench/drivers.py).
+//   2. at least as many items as threads: threads over the items; large ones that are left over (work of SHARED_ABOVE) as
+//      in the third case;
+//   3. fewer items than threads: one after the other, each of whose large products threads `share`.
+// BLAS runs on one thread: its own wait for each other by spinning, in each of many calls.
 // A call from inside a parallel one, or while another Python thread has the pool, is serial.
 //
 // The pool starts with the first call that needs it, and anew in a forked child; a fork waits for calls under way. Between
@@ -21,8 +18,8 @@ namespace matkern {
 
 using Body = void (*)(void *context, int64_t first, int64_t last);
 
-// Calls body(context, first, last) on ranges that cover [0, items); `driver` says that the work is a factorisation by LAPACK.
-void run(int64_t items, double work, bool driver, Body body, void *context);
+// Calls body(context, first, last) on ranges that cover [0, items).
+void run(int64_t items, double work, Body body, void *context);
 
 // The same for pieces of one matrix product, each worth a thread.
 void share(int64_t pieces, Body body, void *context);

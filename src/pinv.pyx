@@ -21,10 +21,10 @@ definition: V_r diag(1 / s_r) U_r^H over the singular values above rtol max s; a
 
 from numpy.linalg import LinAlgError
 
+from bidiagonal cimport gesdd, gesdd_workspace
 from blas cimport c, conj, d, eps, gemm, gemmt, get_real, real, s, scalar, use_level3, z
 from dense cimport all_finite, copy, mirror
 from gufunc cimport NONFINITE, dtypes
-from lapack cimport gesdd, gesdd_workspace
 
 from matkern.kernels.gufunc import Kernel, level3
 
@@ -157,7 +157,7 @@ FAILURES = {
 
 pinv = Kernel(
     "pinv", "a(m,n), rtol:real() -> pinv(n,m)", dtypes(forward[s], forward[d], forward[c], forward[z]),
-    <size_t> forward_workspace, failures=FAILURES, driver=True)
+    <size_t> forward_workspace, failures=FAILURES)
 pinv_vjp = Kernel(
     "pinv_vjp", "a(m,n), pinv(n,m), pinv_bar(n,m) -> a_bar(m,n)", dtypes(vjp[s], vjp[d], vjp[c], vjp[z]),
     <size_t> derivative_workspace)

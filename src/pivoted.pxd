@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """One matrix factored as A = P L U, systems with such a factor, and the inverse: what several kernels share."""
 
-from blas cimport conj, gemm, scalar, transpose, trsm
+from blas cimport conj, gemm, half, scalar, transpose, trsm
 from dense cimport conjugate, copy, fill, has_nan, permute_rows, zero_on_diagonal
 from gufunc cimport NONFINITE
 from lapack cimport getrf_columns
@@ -15,9 +15,9 @@ cdef enum:
 cdef inline void factor_halves(Py_ssize_t m, Py_ssize_t n, scalar *lu, Py_ssize_t ld, int *piv,
                                scalar *work) noexcept nogil:
     """`factor` in place, by halves of the columns: threads share the products."""
-    cdef Py_ssize_t i, least = min(m, n), half = (least + 31) // 32 * 16
-    cdef scalar *right = lu + half
-    cdef scalar *low = lu + half * ld
+    cdef Py_ssize_t i, least = min(m, n), size = half(least)
+    cdef scalar *right = lu + size
+    cdef scalar *low = lu + size * ld
     if least <= PANEL:
         transpose(False, m, n, lu, ld, work, m)
         getrf_columns(m, n, work, piv)
@@ -25,14 +25,14 @@ cdef inline void factor_halves(Py_ssize_t m, Py_ssize_t n, scalar *lu, Py_ssize_
         for i in range(least):
             piv[i] = min(max(piv[i] - 1, <int> i), <int> m - 1)     # with NaN about, the search for a pivot may miss
         return
-    factor_halves(m, half, lu, ld, piv, work)
-    permute_rows(half, n - half, piv, False, right, ld)
-    trsm(c'L', c'L', c'N', c'U', half, n - half, 1, lu, ld, right, ld)
-    gemm(c'N', c'N', m - half, n - half, half, -1, low, ld, right, ld, 1, low + half, ld)
-    factor_halves(m - half, n - half, low + half, ld, piv + half, work)
-    permute_rows(least - half, half, piv + half, False, low, ld)
-    for i in range(half, least):
-        piv[i] += <int> half
+    factor_halves(m, size, lu, ld, piv, work)
+    permute_rows(size, n - size, piv, False, right, ld)
+    trsm(c'L', c'L', c'N', c'U', size, n - size, 1, lu, ld, right, ld)
+    gemm(c'N', c'N', m - size, n - size, size, -1, low, ld, right, ld, 1, low + size, ld)
+    factor_halves(m - size, n - size, low + size, ld, piv + size, work)
+    permute_rows(least - size, size, piv + size, False, low, ld)
+    for i in range(size, least):
+        piv[i] += <int> size
 
 
 cdef inline void factor(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *lu, int *piv, scalar *work) noexcept nogil:
@@ -83,17 +83,17 @@ cdef inline void invert_upper(Py_ssize_t n, scalar alpha, scalar *u, Py_ssize_t 
     of U and out allows; two systems would not: J. J. Du Croz and N. J. Higham, Stability of methods for matrix
     inversion, IMA J. Numer. Anal. 12 (1992), section 2.
     """
-    cdef Py_ssize_t i, half = (n + 31) // 32 * 16, rest = n - half
-    cdef scalar *low = out + half * ld
+    cdef Py_ssize_t i, size = half(n), rest = n - size
+    cdef scalar *low = out + size * ld
     if n <= LEAF:
         for i in range(n):
             out[i * ld + i] = alpha
         trsm(c'R', c'U', c'C', c'N', n, n, 1, u, ld, out, ld)
         return
-    invert_upper(half, alpha, u, ld, out)
-    invert_upper(rest, alpha, u + half * ld + half, ld, low + half)
-    gemm(c'N', c'C', rest, half, rest, -1, low + half, ld, u + half, ld, 0, low, ld)
-    trsm(c'R', c'U', c'C', c'N', rest, half, 1, u, ld, low, ld)
+    invert_upper(size, alpha, u, ld, out)
+    invert_upper(rest, alpha, u + size * ld + size, ld, low + size)
+    gemm(c'N', c'C', rest, size, rest, -1, low + size, ld, u + size, ld, 0, low, ld)
+    trsm(c'R', c'U', c'C', c'N', rest, size, 1, u, ld, low, ld)
 
 
 cdef inline void invert_factored(Py_ssize_t n, bint corner, scalar alpha, scalar *lu, scalar *out) noexcept nogil:

@@ -28,9 +28,10 @@ from numpy.linalg import LinAlgError
 
 from blas cimport c, conj, d, eps, gemm, gemmt, imag, real, s, scalar, transpose, trmm, trsm, use_level3, z
 from degenerate cimport GAUGE
-from dense cimport copy, copy_block, fill, has_nan, mirror, norm, upper_of_columns, zero_on_diagonal
+from dense cimport copy_block, fill, has_nan, mirror, norm, upper_of_columns, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
-from lapack cimport geqrf_columns, larft_columns, qr_workspace
+from lapack cimport geqrf_columns, qr_workspace
+from reflectors cimport BLOCK, reflect, reflectors
 
 from matkern.kernels.gufunc import Kernel, level3
 
@@ -38,7 +39,6 @@ use_level3(level3)
 
 cdef enum:
     BASE = 48               # below it, a product of triangles is one trmm
-    BLOCK = 32              # reflectors that are applied at once
 
 cdef enum:
     ZERO_PIVOT = 1
@@ -46,45 +46,25 @@ cdef enum:
     BAD_COLUMNS
 
 
-cdef inline void reflectors(Py_ssize_t m, Py_ssize_t k, scalar *a, Py_ssize_t lda, scalar *v) noexcept nogil:
-    """v := V^T, of which A^T, (k, m), has what is below the diagonal of V."""
-    cdef Py_ssize_t j
-    for j in range(k):
-        fill(j, 0, v + j * m)
-        v[j * m + j] = 1
-        copy(m - j - 1, a + j * lda + j + 1, v + j * m + j + 1)
-
-
-cdef void reflect(bint adjoint, Py_ssize_t m, Py_ssize_t k, scalar *v, scalar *t, Py_ssize_t count, scalar *b,
-                  Py_ssize_t ldb, scalar *work) noexcept nogil:
-    """B := (I - V T V^H) B, or with its adjoint, for B^T, (count, m), V^T and T^T: B^T - (B^T conj(V)) T^T V^T."""
-    cdef scalar *product = work + count * k
-    gemm(c'N', c'C', count, k, m, 1, b, ldb, v, m, 0, work, k)
-    gemm(c'N', c'C' if adjoint else c'N', count, k, k, 1, work, k, t, BLOCK, 0, product, k)
-    gemm(c'N', c'N', count, m, k, -1, product, k, v, m, 1, b, ldb)
-
-
 cdef void factor(Py_ssize_t m, Py_ssize_t n, Py_ssize_t columns, scalar *a, scalar *q, scalar *r,
                  scalar *work) noexcept nogil:
     """Q of so many columns, and as many rows of R; either may be NULL."""
     cdef Py_ssize_t i, j, k, least = min(m, n)
     cdef scalar *transposed = work                          # A^T, then Q^T
-    cdef scalar *t = transposed + m * max(n, columns)       # the T of each block
-    cdef scalar *v = t + least * BLOCK
+    cdef scalar *t = transposed + m * max(n, columns)
+    cdef scalar *v = t + BLOCK * BLOCK
     cdef scalar *tau = v + m * min(BLOCK, least)
     cdef scalar *block
-    work = tau + BLOCK
+    work = tau + least
     transpose(False, m, n, a, n, transposed, m)
-    fill(least * BLOCK, 0, t)
     i = 0
     while i < least:
         k = min(BLOCK, least - i)
         block = transposed + i * m + i
-        geqrf_columns(m - i, k, block, m, tau, work)
-        reflectors(m - i, k, block, m, v)
-        larft_columns(m - i, k, v, tau, t + i * BLOCK, BLOCK)
+        geqrf_columns(m - i, k, block, m, tau + i, work)
         if i + k < n:
-            reflect(True, m - i, k, v, t + i * BLOCK, n - i - k, block + k * m, m, work)
+            reflectors(m - i, k, block, m, tau + i, v, t)
+            reflect(True, m - i, k, v, t, n - i - k, block + k * m, m, work)
         i += k
     if r is not NULL:
         upper_of_columns(m, n, columns, transposed, r)
@@ -97,11 +77,11 @@ cdef void factor(Py_ssize_t m, Py_ssize_t n, Py_ssize_t columns, scalar *a, scal
         k = (i - 1) % BLOCK + 1
         i -= k
         block = transposed + i * m + i
-        reflectors(m - i, k, block, m, v)
+        reflectors(m - i, k, block, m, tau + i, v, t)
         for j in range(i, i + k):
             fill(m, 0, transposed + j * m)
             transposed[j * m + j] = 1
-        reflect(False, m - i, k, v, t + i * BLOCK, columns - i, block, m, work)
+        reflect(False, m - i, k, v, t, columns - i, block, m, work)
     transpose(False, columns, m, transposed, m, q, columns)
 
 
@@ -250,10 +230,9 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
 
 
 cdef Py_ssize_t factor_workspace(Py_ssize_t m, Py_ssize_t n, Py_ssize_t columns) noexcept nogil:
-    cdef Py_ssize_t panel = qr_workspace(BLOCK)
     cdef Py_ssize_t least = min(m, n)
-    return (m * (max(n, columns) + min(BLOCK, least)) + BLOCK * (least + 1)
-            + max(panel, 2 * BLOCK * max(n, columns)))
+    return (m * (max(n, columns) + min(BLOCK, least)) + BLOCK * BLOCK + least
+            + max(qr_workspace(BLOCK), BLOCK * max(n, columns)))
 
 
 cdef Py_ssize_t forward_workspace(const Py_ssize_t *n, const int *option) noexcept nogil:

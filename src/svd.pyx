@@ -31,11 +31,11 @@ and another one is the case of the option `degenerate`.
 from libc.math cimport fabs, hypot, sqrt
 from numpy.linalg import LinAlgError
 
+from bidiagonal cimport gesdd, gesdd_workspace
 from blas cimport c, conj, d, eps, gemm, get_real, imag, real, s, scalar, set_real, use_level3, z
 from degenerate cimport GAUGE, RAISE, REPEATED, ZERO, divide, is_rounding
 from dense cimport all_finite, copy, fill, norm, phases, scale, scale_columns, turn_columns
 from gufunc cimport NONFINITE, dtypes
-from lapack cimport gesdd, gesdd_workspace
 
 from matkern.kernels.gufunc import Kernel, level3
 
@@ -338,11 +338,11 @@ FAILURES = {
 svd = Kernel(
     "svd", "a(m,n) -> U(m,min), S:real(min), Vh(min,n)",
     dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace,
-    {"full_matrices": (False, True)}, FAILURES, optional=("U", "Vh"), driver=True)
+    {"full_matrices": (False, True)}, FAILURES, optional=("U", "Vh"))
 svdvals = Kernel(
     "svdvals", "a(m,n) -> U(m,min), S:real(min), Vh(min,n)",
     dtypes(forward[s], forward[d], forward[c], forward[z]), <size_t> forward_workspace,
-    failures=FAILURES, optional=("U", "Vh"), driver=True)
+    failures=FAILURES, optional=("U", "Vh"))
 # Singular values alone have kernels by another name, as lanes are faster up to other sizes.
 svd_vjp, svdvals_vjp = (
     Kernel(

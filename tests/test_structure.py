@@ -64,7 +64,7 @@ class TestOperation:
         assert set(op.outputs) <= set(op.forward.outputs)
         assert set(op.saved) <= set(known)
         assert {n[:-4] for n in op.pullback.inputs if n.endswith("_bar")} <= set(known)
-        assert {f"{n}_bar" for n in op.differentiable_inputs} == set(op.pullback.outputs)
+        assert tuple(f"{n}_bar" for n in op.differentiable_inputs) == op.pullback.outputs
         assert {n for n in op.pushforward.inputs if not n.endswith("_dot")} <= set(known)
         assert {n[:-4] for n in op.pushforward.inputs if n.endswith("_dot")} == set(op.differentiable_inputs)
         assert {f"{n}_dot" for n in op.differentiable_outputs} <= set(op.pushforward.outputs)

@@ -182,3 +182,33 @@ def test_environment_refused():
         check=False,
     )
     assert run.returncode and "MATKERN_NUM_THREADS must be an integer from 1 to 1024, got 'many'" in run.stderr
+
+
+@pytest.mark.parametrize("call", ["solve_vjp", "eigh", "svdvals"])
+def test_a_busy_core_slows_large_matrices_down_little(rng, call):
+    """Another process keeps it: scipy.linalg.eigh, whose BLAS threads wait by spinning, is far above this bound."""
+    a, b = general(rng, (), 500, "float64"), normal(rng, (500, 500), "float64")
+    if call == "solve_vjp":
+        pull = mk.vjp("solve", a, b)[1]
+        run = lambda: pull(b)
+    else:
+        run = lambda: getattr(mk, call)(a)
+
+    def percentiles():
+        times = []
+        for _ in range(40):
+            start = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - start)
+        return np.percentile(times, [50, 90])
+
+    percentiles()
+    quiet, _ = percentiles()
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        try:
+            time.sleep(0.2)
+            median, slow = percentiles()
+        finally:
+            other.kill()
+    assert median <= 3 * quiet
+    assert slow <= 3 * quiet + 0.01

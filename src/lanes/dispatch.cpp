@@ -67,6 +67,22 @@ int scale_columns(char dtype, int64_t m, int64_t n, const void *a, const void *w
     return variant != nullptr;
 }
 
+// Lanes may be turned off while a factorisation is under way: then the first variant goes on.
+const LaneVariant &any_variant() {
+    const LaneVariant *variant = lane_variant();
+    return variant ? *variant : *variants().list[0];
+}
+
+int has_gemv() { return lane_variant() != nullptr; }
+
+void gemv(char dtype, int64_t m, int64_t n, const void *a, int64_t lda, const void *x, void *y, const void *v, void *w) {
+    any_variant().gemv(dtype, m, n, a, lda, x, y, v, w);
+}
+
+void hemv(char dtype, int64_t n, int64_t first, int64_t last, const void *a, int64_t lda, const void *x, void *y) {
+    any_variant().hemv(dtype, n, first, last, a, lda, x, y);
+}
+
 int lane_kernel(const char *name, int dtype) {
     const LaneVariant &first = *variants().list[0];
     for (int i = 0; i < first.count; ++i)

@@ -141,6 +141,8 @@ const matkern::LaneVariant variant = {NAME,
                                       gemm_fits,
                                       gemm,
                                       trsm,
-                                      scale_columns};
+                                      scale_columns,
+                                      gemv,
+                                      hemv};
 
 }  // namespace LANES

@@ -44,11 +44,14 @@ struct LaneVariant {
     void (*pack)(const LaneOperand *operand, int width, int blocks, char *first, char *const *each);
     // The way back, of `count` matrices. Returns those with a number that is not finite (of integers none).
     uint64_t (*unpack)(const LaneOperand *operand, int width, int count, char *first, char *const *each);
-    // Of one matrix: gemm.cpp and trsm.cpp.
+    // Of one matrix: gemm.cpp, trsm.cpp and gemv.cpp.
     bool (*gemm_fits)(const matkern_product &product);
     bool (*gemm)(const matkern_product &product);
     bool (*trsm)(const matkern_system &system);
     void (*scale_columns)(char dtype, ptrdiff_t m, ptrdiff_t n, const void *a, const void *w, void *out);
+    void (*gemv)(char dtype, ptrdiff_t m, ptrdiff_t n, const void *a, ptrdiff_t lda, const void *x, void *y, const void *v,
+                 void *w);
+    void (*hemv)(char dtype, ptrdiff_t n, ptrdiff_t first, ptrdiff_t last, const void *a, ptrdiff_t lda, const void *x, void *y);
 };
 
 // The variants that this CPU can run, the best one last; nullptr after it. All have the same kernels.
@@ -63,6 +66,9 @@ int product_fits(const matkern_product *product);  // by the variant in use: lev
 int own_product(const matkern_product *product);
 int small_system(const matkern_system *system);
 int scale_columns(char dtype, int64_t m, int64_t n, const void *a, const void *w, void *out);
+int has_gemv();
+void gemv(char dtype, int64_t m, int64_t n, const void *a, int64_t lda, const void *x, void *y, const void *v, void *w);
+void hemv(char dtype, int64_t n, int64_t first, int64_t last, const void *a, int64_t lda, const void *x, void *y);
 int lane_kernel(const char *name, int dtype);  // its place among `kernels`, -1 if there is none
 
 }  // namespace matkern

@@ -13,7 +13,7 @@ from libc.stdint cimport int64_t
 
 from blas cimport (
     c, conj, d, gemm, gemv_columns, get_real, has_gemv, letter, matkern_lent, real, s, scalar, set_real, transpose, z)
-from dense cimport conjugate, copy, exponent_for_squares, fill, norm, scale_by_power
+from dense cimport conjugate, copy, exponent_to_one, fill, norm, scale_by_power
 from lapack cimport bdsdc_columns, gesdd_by_lapack, gesdd_workspace_of_lapack, larfg
 from reflectors cimport multiply_reflected, multiply_workspace
 
@@ -90,7 +90,7 @@ cdef inline Py_ssize_t bidiagonal_workspace(Py_ssize_t m, Py_ssize_t n) noexcept
 
 
 cdef inline double negligible(scalar *unused) noexcept nogil:
-    """Of a matrix that has been scaled: what may become zero so that quotients by it need not be."""
+    """Of a matrix whose largest entry is about 1: what may become zero, so that no product with it underflows."""
     return 1e-30 if scalar is s or scalar is c else 1e-290
 
 
@@ -219,7 +219,7 @@ cdef inline int gesdd(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *sigma, scal
     cdef int power, info
     if by_lapack(m, n):
         return gesdd_by_lapack(m, n, a, sigma, u, vh, work)
-    power = exponent_for_squares(c'A', m, n, a)
+    power = exponent_to_one(c'A', m, n, a)
     if tall:
         transpose(False, m, n, a, n, columns, m)
     scale_by_power(m * n, power, columns)

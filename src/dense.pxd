@@ -61,6 +61,9 @@ cdef inline void scale_by_power(Py_ssize_t size, int exponent, scalar *a) noexce
     cdef Py_ssize_t i
     if exponent == 0:
         return
+    if fabs(exponent) < 120:                                # one of both precisions
+        scale(size, ldexp(1, exponent), a)
+        return
     for i in range(2 * size if scalar is c or scalar is z else size):
         if scalar is s or scalar is c:
             (<float*> a)[i] = <float> ldexp((<float*> a)[i], exponent)
@@ -313,17 +316,21 @@ cdef inline void outer_triangle(char uplo, bint strict, Py_ssize_t n, scalar *x,
             out[i * n + j] = xi * conj(y[j])
 
 
-cdef inline int exponent_for_squares(char uplo, Py_ssize_t m, Py_ssize_t n, scalar *a) noexcept nogil:
-    """The power of 2 by which to multiply A, or a triangle (uplo L or U), so that no square that counts over- or
-    underflows: mostly 0."""
+cdef inline int exponent_to_one(char uplo, Py_ssize_t m, Py_ssize_t n, scalar *a) noexcept nogil:
+    """The power of 2 that makes the largest entry about 1, 0 if it is nearly so.
+
+    Of all entries (uplo A), or of a Hermitian matrix's triangle, whose diagonal is real.
+    """
     cdef Py_ssize_t i, j, first, last
-    cdef double largest = 0, limit = 1e-10 if scalar is s or scalar is c else 1e-130
+    cdef double largest = 0
     cdef int exponent = 0
     for i in range(m):
         first = min(i, n) if uplo == c'U' else 0
         last = min(i + 1, n) if uplo == c'L' else n
-        for j in range(i * n + first, i * n + last):
-            largest = max(largest, fabs(real(a[j])), fabs(imag(a[j])))
-    if largest != 0 and not limit <= largest <= 1 / limit:
+        for j in range(first, last):
+            largest = max(largest, fabs(real(a[i * n + j])))
+            if (scalar is c or scalar is z) and (i != j or uplo == c'A'):
+                largest = max(largest, fabs(imag(a[i * n + j])))
+    if largest != 0 and not 1e-3 <= largest <= 1e3:
         frexp(largest, &exponent)
     return -exponent

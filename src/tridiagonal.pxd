@@ -13,7 +13,7 @@ from libc.string cimport memset
 
 from blas cimport (
     c, conj, d, gemmt, gemv_columns, get_real, has_gemv, letter, matkern_lent, real, s, scalar, set_real, transpose, z)
-from dense cimport conjugate, copy, exponent_for_squares, fill, scale_by_power
+from dense cimport conjugate, copy, exponent_to_one, fill, scale_by_power
 from lapack cimport heevd_by_lapack, heevd_workspace_of_lapack, larfg, sterf
 from reflectors cimport multiply_reflected, multiply_workspace
 from stedc cimport stedc, stedc_workspace
@@ -146,12 +146,14 @@ cdef inline int heevd(char uplo, Py_ssize_t n, scalar *a, scalar *w, scalar *v, 
     cdef int power, exponent = 0, info
     if n < (LEAST if v is not NULL else LEAST_OF_VALUES) or not has_gemv():
         return heevd_by_lapack(uplo, n, a, w, v, work)
-    power = exponent_for_squares(uplo, n, n, a)
+    power = exponent_to_one(uplo, n, n, a)
     if uplo == c'L':
         transpose(False, n, n, a, n, columns, n)
     else:                                                   # the lower triangle of A = A^H by columns
         copy(n * n, a, columns)
         conjugate(n * n, columns)
+    for i in range(n):
+        columns[i * n + i] = <scalar> real(columns[i * n + i])
     scale_by_power(n * n, power, columns)
     tridiagonalise(n, columns, w, beside, tau, rest)
     for i in range(n):

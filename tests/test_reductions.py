@@ -42,9 +42,23 @@ def hermitian(kind, n, dtype):
     return (a + adjoint(a)).astype(dtype)
 
 
+def with_imaginary_diagonal(a):
+    """The same Hermitian matrix: that part of it is not read."""
+    if not np.iscomplexobj(a):
+        return a
+    return a + 1j * np.diag(np.full(len(a), np.finfo(a.dtype).max))
+
+
 def off(got, want, n):
     """The largest difference in units of sqrt(n) eps, with rounding's own errors of about one."""
     return np.abs(got - want).max() / (np.sqrt(n) * np.finfo(got.dtype).eps)
+
+
+def same_norm(values, a):
+    """Frobenius's norm is that of the values."""
+    unit = np.abs(a).max() or 1
+    want = np.linalg.norm(a / unit)
+    return abs(np.linalg.norm(values / unit) - want) <= 10 * np.sqrt(len(a)) * np.finfo(a.dtype).eps * want
 
 
 KINDS = ("random", "of rank 5", "of repeated eigenvalues", "diagonal", "graded", "small", "large", "zero")
@@ -55,9 +69,10 @@ KINDS = ("random", "of rank 5", "of repeated eigenvalues", "diagonal", "graded",
 def test_eigh(lanes, dtype, n, uplo):
     for kind in KINDS:
         a = hermitian(kind, n, dtype) if kind != "zero" else np.zeros((n, n), dtype)
-        half = np.tril(a) if uplo == "L" else np.triu(a)
+        half = with_imaginary_diagonal(np.tril(a) if uplo == "L" else np.triu(a))
         w, v = mk.eigh(half, UPLO=uplo)
         size = np.abs(w).max() or 1
+        assert same_norm(w, a), kind
         assert (np.diff(w) >= 0).all(), kind
         assert off(adjoint(v) @ v, np.eye(n), n) < 10, kind
         assert off((a / size) @ v, v * (w / size), n) < 10, kind
@@ -91,6 +106,10 @@ def rectangular(kind, m, n, dtype):
         a[0] = np.arange(n) % 7 * np.finfo(dtype).smallest_subnormal
         a[:, 0] = 0
         a[0, 0] = 1
+    elif kind == "small, with a row that is smaller":  # their product underflows
+        a[1:, 0] = 0
+        a[0, 1:] *= 2.0 ** (-70 if np.finfo(dtype).bits == 32 else -300)
+        a = a * 2.0 ** (-33 if np.finfo(dtype).bits == 32 else -430)
     return a.astype(dtype)
 
 
@@ -101,11 +120,12 @@ def test_svd(lanes, dtype, m, n):
     k = min(m, n)
     for kind in (
         "random", "of rank 3", "of repeated values", "graded", "small", "large", "zero",
-        "with a row of the smallest numbers",
+        "with a row of the smallest numbers", "small, with a row that is smaller",
     ):  # fmt: skip
         a = rectangular(kind, m, n, dtype)
         u, s, vh = mk.svd(a, full_matrices=False)
         size = s.max() or 1
+        assert same_norm(s, a), kind
         assert (np.diff(s) <= 0).all(), kind
         assert (s >= 0).all(), kind
         assert off(adjoint(u) @ u, np.eye(k), k) < 10, kind

@@ -245,10 +245,11 @@ cdef inline void matrices(void *context, int64_t first, int64_t last) noexcept n
     cdef Py_ssize_t size
     cdef Py_ssize_t lines[MAX_OPERANDS]     # of a matrix of each input that is fetched ahead
     cdef int k, code
+    cdef bint large = b.bytes >= LEAST_LARGE
     cdef char *block = NULL
     cdef char *work = NULL
     if b.bytes:
-        block = <char*> (allocate(NULL, b.bytes + LINE) if b.bytes >= LEAST_LARGE else malloc(b.bytes + LINE))
+        block = <char*> (allocate(NULL, b.bytes + LINE) if large else malloc(b.bytes + LINE))
         if block is NULL:
             b.failures.memory = True
             return
@@ -290,7 +291,7 @@ cdef inline void matrices(void *context, int64_t first, int64_t last) noexcept n
                 copy_core(size, b.rows[k], b.columns[k], <char*> x[k], b.columns[k] * size, size,
                           p[k], b.core_strides[k][0], b.core_strides[k][1])
         advance(b, index, p)
-    if b.bytes >= LEAST_LARGE:
+    if large:
         release(NULL, block, 0)
     else:
         free(block)

@@ -132,7 +132,7 @@ cdef inline void transpose(bint conjugated, Py_ssize_t m, Py_ssize_t n, scalar *
 
 # level 3
 
-cdef inline Py_ssize_t half(Py_ssize_t n) noexcept nogil:
+cdef inline Py_ssize_t middle(Py_ssize_t n) noexcept nogil:
     """Where a matrix of more than 16 rows is halved so that the second part, too, starts where vectors do."""
     return (n + 31) // 32 * 16
 

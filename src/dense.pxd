@@ -61,7 +61,7 @@ cdef inline void scale_by_power(Py_ssize_t size, int exponent, scalar *a) noexce
     cdef Py_ssize_t i
     if exponent == 0:
         return
-    if fabs(exponent) < 120:                                # one of both precisions
+    if -120 < exponent < 120:                               # one of both precisions
         scale(size, ldexp(1, exponent), a)
         return
     for i in range(2 * size if scalar is c or scalar is z else size):

@@ -14,7 +14,7 @@ from scipy.linalg.cython_lapack cimport (
     sormqr, dormqr, cunmqr, zunmqr, strcon, dtrcon, ctrcon, ztrcon, slarfg, dlarfg, clarfg, zlarfg,
     sstedc, dstedc, ssterf, dsterf, slaed2, dlaed2, slaed3, dlaed3, slaed4, dlaed4, slamrg, dlamrg, sbdsdc, dbdsdc)
 
-from blas cimport c, conj, d, gemmt, half, ld_, other, real_scalar, s, scalar, transpose, trsm, z
+from blas cimport c, conj, d, gemmt, ld_, middle, other, real_scalar, s, scalar, transpose, trsm, z
 from dense cimport copy
 
 cdef enum:
@@ -37,7 +37,7 @@ cdef inline int potrf_leaf(char uplo, Py_ssize_t n, scalar *a, Py_ssize_t lda) n
 
 cdef inline int potrf(char uplo, Py_ssize_t n, scalar *a, Py_ssize_t lda) noexcept nogil:
     """A = L L^H (uplo L) or U^H U (uplo U) in place, by halves, whose products threads share; 0 if A is positive."""
-    cdef Py_ssize_t size = half(n), rest = n - size
+    cdef Py_ssize_t size = middle(n), rest = n - size
     cdef scalar *beside = a + size * lda if uplo == c'L' else a + size
     cdef scalar *last = a + size * lda + size
     cdef int info

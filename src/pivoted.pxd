@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """One matrix factored as A = P L U, systems with such a factor, and the inverse: what several kernels share."""
 
-from blas cimport conj, gemm, half, scalar, transpose, trsm
+from blas cimport conj, gemm, middle, scalar, transpose, trsm
 from dense cimport conjugate, copy, fill, has_nan, permute_rows, zero_on_diagonal
 from gufunc cimport NONFINITE
 from lapack cimport getrf_columns
@@ -15,7 +15,7 @@ cdef enum:
 cdef inline void factor_halves(Py_ssize_t m, Py_ssize_t n, scalar *lu, Py_ssize_t ld, int *piv,
                                scalar *work) noexcept nogil:
     """`factor` in place, by halves of the columns: threads share the products."""
-    cdef Py_ssize_t i, least = min(m, n), size = half(least)
+    cdef Py_ssize_t i, least = min(m, n), size = middle(least)
     cdef scalar *right = lu + size
     cdef scalar *low = lu + size * ld
     if least <= PANEL:
@@ -83,7 +83,7 @@ cdef inline void invert_upper(Py_ssize_t n, scalar alpha, scalar *u, Py_ssize_t 
     of U and out allows; two systems would not: J. J. Du Croz and N. J. Higham, Stability of methods for matrix
     inversion, IMA J. Numer. Anal. 12 (1992), section 2.
     """
-    cdef Py_ssize_t i, size = half(n), rest = n - size
+    cdef Py_ssize_t i, size = middle(n), rest = n - size
     cdef scalar *low = out + size * ld
     if n <= LEAF:
         for i in range(n):

@@ -31,7 +31,7 @@ from degenerate cimport GAUGE
 from dense cimport copy_block, fill, has_nan, mirror, norm, upper_of_columns, zero_on_diagonal
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport geqrf_columns, qr_workspace
-from reflectors cimport BLOCK, reflect, reflectors
+from reflectors cimport BLOCK, inverse_of_t, reflect, reflectors
 
 from matkern.kernels.gufunc import Kernel, level3
 
@@ -51,8 +51,8 @@ cdef void factor(Py_ssize_t m, Py_ssize_t n, Py_ssize_t columns, scalar *a, scal
     """Q of so many columns, and as many rows of R; either may be NULL."""
     cdef Py_ssize_t i, j, k, least = min(m, n)
     cdef scalar *transposed = work                          # A^T, then Q^T
-    cdef scalar *t = transposed + m * max(n, columns)
-    cdef scalar *v = t + BLOCK * BLOCK
+    cdef scalar *t = transposed + m * max(n, columns)       # conj(T^-1) of each block
+    cdef scalar *v = t + least * BLOCK
     cdef scalar *tau = v + m * min(BLOCK, least)
     cdef scalar *block
     work = tau + least
@@ -62,9 +62,10 @@ cdef void factor(Py_ssize_t m, Py_ssize_t n, Py_ssize_t columns, scalar *a, scal
         k = min(BLOCK, least - i)
         block = transposed + i * m + i
         geqrf_columns(m - i, k, block, m, tau + i, work)
+        reflectors(m - i, k, block, m, tau + i, v)
+        inverse_of_t(m - i, k, v, tau + i, t + i * BLOCK)
         if i + k < n:
-            reflectors(m - i, k, block, m, tau + i, v, t)
-            reflect(True, m - i, k, v, t, n - i - k, block + k * m, m, work)
+            reflect(True, m - i, k, v, t + i * BLOCK, n - i - k, block + k * m, m, work)
         i += k
     if r is not NULL:
         upper_of_columns(m, n, columns, transposed, r)
@@ -77,11 +78,11 @@ cdef void factor(Py_ssize_t m, Py_ssize_t n, Py_ssize_t columns, scalar *a, scal
         k = (i - 1) % BLOCK + 1
         i -= k
         block = transposed + i * m + i
-        reflectors(m - i, k, block, m, tau + i, v, t)
+        reflectors(m - i, k, block, m, tau + i, v)
         for j in range(i, i + k):
             fill(m, 0, transposed + j * m)
             transposed[j * m + j] = 1
-        reflect(False, m - i, k, v, t, columns - i, block, m, work)
+        reflect(False, m - i, k, v, t + i * BLOCK, columns - i, block, m, work)
     transpose(False, columns, m, transposed, m, q, columns)
 
 
@@ -231,7 +232,7 @@ cdef int jvp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
 
 cdef Py_ssize_t factor_workspace(Py_ssize_t m, Py_ssize_t n, Py_ssize_t columns) noexcept nogil:
     cdef Py_ssize_t least = min(m, n)
-    return (m * (max(n, columns) + min(BLOCK, least)) + BLOCK * BLOCK + least
+    return (m * (max(n, columns) + min(BLOCK, least)) + BLOCK * least + least
             + max(qr_workspace(BLOCK), BLOCK * max(n, columns)))
 
 

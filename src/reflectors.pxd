@@ -13,12 +13,9 @@ cdef enum:
     BLOCK = 32              # reflections that are applied at once
 
 
-cdef inline void reflectors(Py_ssize_t m, Py_ssize_t k, scalar *a, Py_ssize_t lda, scalar *tau, scalar *v,
-                            scalar *t) noexcept nogil:
-    """v := V^T, of which A^T, (k, m), has what is below the diagonal of V, and t := conj(T^-1), (k, k).
-
-    A reflection that is the identity has a row of zeros in V^T, and any number but zero for its 1 / tau.
-    """
+cdef inline void reflectors(Py_ssize_t m, Py_ssize_t k, scalar *a, Py_ssize_t lda, scalar *tau,
+                            scalar *v) noexcept nogil:
+    """v := V^T, of which A^T, (k, m), has what is below the diagonal of V; zeros where tau is zero."""
     cdef Py_ssize_t j
     for j in range(k):
         if tau[j] == 0:
@@ -27,6 +24,11 @@ cdef inline void reflectors(Py_ssize_t m, Py_ssize_t k, scalar *a, Py_ssize_t ld
         fill(j, 0, v + j * m)
         v[j * m + j] = 1
         copy(m - j - 1, a + j * lda + j + 1, v + j * m + j + 1)
+
+
+cdef inline void inverse_of_t(Py_ssize_t m, Py_ssize_t k, scalar *v, scalar *tau, scalar *t) noexcept nogil:
+    """t := conj(T^-1), (k, k); a row of zeros in V^T has any number but zero for its 1 / tau."""
+    cdef Py_ssize_t j
     gemmt(c'U', False, c'N', c'C', k, m, 1, v, m, v, m, 0, t, k)
     for j in range(k):
         t[j * k + j] = 1 if tau[j] == 0 else 1 / conj(tau[j])
@@ -52,5 +54,6 @@ cdef inline void multiply_reflected(Py_ssize_t m, Py_ssize_t k, scalar *a, Py_ss
     while i > 0:
         size = (i - 1) % BLOCK + 1
         i -= size
-        reflectors(m - i, size, a + i * lda + i, lda, tau + i, v, work)
+        reflectors(m - i, size, a + i * lda + i, lda, tau + i, v)
+        inverse_of_t(m - i, size, v, tau + i, work)
         reflect(False, m - i, size, v, work, count, b + i, ldb, v + size * (m - i))

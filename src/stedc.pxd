@@ -9,11 +9,12 @@ of the z for which those computed are exact ones. M. Gu and S. C. Eisenstat, A d
 symmetric tridiagonal eigenproblem, SIAM J. Matrix Anal. Appl. 16 (1995), sections 2 and 3.
 """
 
-from libc.math cimport copysign, fabs, sqrt
+from libc.math cimport copysign, fabs, frexp, sqrt
 from libc.stdint cimport int64_t
+from libc.string cimport memset
 
 from blas cimport d, gemm, matkern_lent, real_scalar, s
-from dense cimport copy, fill
+from dense cimport copy, fill, scale_by_power
 from lapack cimport laed2, laed3, laed4, lamrg, stedc_columns
 
 cdef enum:
@@ -60,7 +61,7 @@ cdef struct Secular:        # 1 + rho sum_i weights_i^2 / (poles_i - x), of `kep
     char *q                 # of each root, in a column, the distances poles_i - x, then the eigenvector
     int *grouped            # the order that the eigenvectors' entries are wanted in
     char *numbers           # of each column as many
-    int info[PIECES]
+    int info[PIECES]        # of the first of the pieces that a thread does at once
 
 
 cdef inline int find_roots(Secular *p, real_scalar *poles, real_scalar *weights, real_scalar *roots, real_scalar *q,
@@ -92,19 +93,15 @@ cdef inline void find_vectors(Secular *p, real_scalar *weights, real_scalar *q, 
 
 cdef inline void secular_pieces(void *context, int64_t first, int64_t last) noexcept nogil:
     cdef Secular *p = <Secular*> context
-    cdef int64_t piece
-    cdef Py_ssize_t begin, end
-    for piece in range(first, last):
-        begin, end = p.kept * piece // PIECES, p.kept * (piece + 1) // PIECES
-        if p.vectors:
-            if p.single:
-                find_vectors(p, <s*> p.weights, <s*> p.q, <s*> p.numbers, begin, end)
-            else:
-                find_vectors(p, <d*> p.weights, <d*> p.q, <d*> p.numbers, begin, end)
-        elif p.single:
-            p.info[piece] = find_roots(p, <s*> p.poles, <s*> p.weights, <s*> p.roots, <s*> p.q, begin, end)
-        else:
-            p.info[piece] = find_roots(p, <d*> p.poles, <d*> p.weights, <d*> p.roots, <d*> p.q, begin, end)
+    cdef Py_ssize_t begin = p.kept * first // PIECES, end = p.kept * last // PIECES
+    if p.vectors and p.single:
+        find_vectors(p, <s*> p.weights, <s*> p.q, <s*> p.numbers, begin, end)
+    elif p.vectors:
+        find_vectors(p, <d*> p.weights, <d*> p.q, <d*> p.numbers, begin, end)
+    elif p.single:
+        p.info[first] = find_roots(p, <s*> p.poles, <s*> p.weights, <s*> p.roots, <s*> p.q, begin, end)
+    else:
+        p.info[first] = find_roots(p, <d*> p.poles, <d*> p.weights, <d*> p.roots, <d*> p.q, begin, end)
 
 
 cdef inline int eigenvectors_kept(int kept, Py_ssize_t n, Py_ssize_t cut, real_scalar *w, real_scalar *q,
@@ -122,6 +119,7 @@ cdef inline int eigenvectors_kept(int kept, Py_ssize_t n, Py_ssize_t cut, real_s
     p.single, p.vectors, p.kept, p.ld, p.rho = real_scalar is s, False, kept, n, rho
     p.poles, p.weights, p.roots, p.q, p.grouped = <char*> poles, <char*> weights, <char*> w, <char*> q, grouped
     p.numbers = <char*> numbers
+    memset(p.info, 0, sizeof(p.info))
     matkern_lent.share(PIECES, secular_pieces, &p)
     for piece in range(PIECES):
         info |= p.info[piece]
@@ -197,12 +195,20 @@ cdef inline int stedc(Py_ssize_t n, real_scalar *diagonal, real_scalar *beside, 
                       real_scalar *work) noexcept nogil:
     """T = Q diag(w) Q^T in column-major order; w ascends in `diagonal`; not 0 if an eigenvalue did not converge.
 
-    T's largest entry is about 1, n at least 2.
+    n is at least 2.
     """
     cdef Tridiagonal t
-    cdef Py_ssize_t cut = n // 2
+    cdef Py_ssize_t i, cut = n // 2
     cdef int *iwork = <int*> (work + 2 * n * n + 5 * n)
-    cdef real_scalar rho = beside[cut - 1]
+    cdef real_scalar rho
+    cdef double largest = 0
+    cdef int info, exponent = 0
+    for i in range(n):
+        largest = max(largest, fabs(diagonal[i]), fabs(beside[i]) if i < n - 1 else 0)
+    frexp(largest, &exponent)                               # what counts as small is measured against one
+    scale_by_power(n, -exponent, diagonal)
+    scale_by_power(n - 1, -exponent, beside)
+    rho = beside[cut - 1]
     t.single, t.n, t.cut, t.iwork = real_scalar is s, n, cut, iwork
     t.diagonal, t.beside, t.q, t.work = <char*> diagonal, <char*> beside, <char*> q, <char*> work
     diagonal[cut - 1] -= fabs(rho)
@@ -211,4 +217,6 @@ cdef inline int stedc(Py_ssize_t n, real_scalar *diagonal, real_scalar *beside, 
     matkern_lent.share(2, solve_parts, &t)
     if t.info[0] or t.info[1]:
         return 1
-    return merge(n, cut, diagonal, q, rho, work, iwork)
+    info = merge(n, cut, diagonal, q, rho, work, iwork)
+    scale_by_power(n, exponent, diagonal)
+    return info

@@ -7,7 +7,7 @@ reduction of matrices to condensed forms for eigenvalue computations, J. Comput.
 Half of the work is a product of the rest of the matrix and a vector for each column, as fast as memory is.
 """
 
-from libc.math cimport fabs, frexp, ldexp, sqrt
+from libc.math cimport ldexp, sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
@@ -142,8 +142,7 @@ cdef inline int heevd(char uplo, Py_ssize_t n, scalar *a, scalar *w, scalar *v, 
     cdef scalar *rest = vectors + n * n
     cdef scalar *q
     cdef Py_ssize_t i
-    cdef double largest = 0
-    cdef int power, exponent = 0, info
+    cdef int power, info
     if n < (LEAST if v is not NULL else LEAST_OF_VALUES) or not has_gemv():
         return heevd_by_lapack(uplo, n, a, w, v, work)
     power = exponent_to_one(uplo, n, n, a)
@@ -156,12 +155,6 @@ cdef inline int heevd(char uplo, Py_ssize_t n, scalar *a, scalar *w, scalar *v, 
         columns[i * n + i] = <scalar> real(columns[i * n + i])
     scale_by_power(n * n, power, columns)
     tridiagonalise(n, columns, w, beside, tau, rest)
-    for i in range(n):
-        largest = max(largest, fabs(get_real(w, i)), fabs(get_real(beside, i)) if i < n - 1 else 0)
-    frexp(largest, &exponent)
-    for i in range(n):
-        set_real(w, i, ldexp(get_real(w, i), -exponent))
-        set_real(beside, i, ldexp(get_real(beside, i), -exponent))
     if v is NULL:
         if scalar is s or scalar is c:
             info = sterf(n, <s*> w, <s*> beside)
@@ -179,5 +172,5 @@ cdef inline int heevd(char uplo, Py_ssize_t n, scalar *a, scalar *w, scalar *v, 
         multiply_reflected(n - 1, n - 1, columns + 1, n, tau, n, vectors + 1, n, rest)
         transpose(False, n, n, vectors, n, v, n)
     for i in range(n):
-        set_real(w, i, ldexp(get_real(w, i), exponent - power))
+        set_real(w, i, ldexp(get_real(w, i), -power))
     return info

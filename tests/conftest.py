@@ -2,6 +2,7 @@ import zlib
 
 import numpy as np
 import pytest
+from matkern.kernels import gufunc
 
 
 @pytest.fixture
@@ -14,3 +15,12 @@ def rng(request):
 def seeded(request):
     """What autograd's check_grads draws its directions from."""
     np.random.seed(zlib.crc32(request.node.nodeid.encode()))  # noqa: NPY002
+
+
+@pytest.fixture(params=gufunc.lane_choices())
+def any_lanes(request):
+    """Each variant of the instruction set, and none."""
+    before = gufunc.lanes()
+    gufunc.set_lanes(request.param)
+    yield request.param
+    gufunc.set_lanes(before)

@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-from matkern.kernels import gufunc
 from samples import DTYPES, adjoint
 
 import matkern as mk
@@ -14,12 +13,7 @@ BEYOND = 1000  # rows or columns: with some hundreds of the others, more than a 
 BATCH = 2  # too few for lanes
 
 
-@pytest.fixture(params=gufunc.lane_choices(), autouse=True)
-def variant(request):
-    before = gufunc.lanes()
-    gufunc.set_lanes(request.param)
-    yield request.param
-    gufunc.set_lanes(before)
+pytestmark = pytest.mark.usefixtures("any_lanes")
 
 
 def integers(rng, shape, dtype):

@@ -3,19 +3,9 @@
 import numpy as np
 import pytest
 import scipy.linalg
-from matkern.kernels import gufunc
 from samples import DTYPES, adjoint, normal
 
 import matkern as mk
-
-VARIANTS = gufunc.lane_choices()  # "off": LAPACK's drivers
-
-
-@pytest.fixture(params=VARIANTS)
-def lanes(request):
-    gufunc.set_lanes(request.param)
-    yield request.param
-    gufunc.set_lanes(VARIANTS[-2])
 
 
 def powers(dtype):
@@ -39,6 +29,8 @@ def hermitian(kind, n, dtype):
         a = a * 2.0 ** powers(dtype)[0]
     elif kind == "large":
         a = a * 2.0 ** powers(dtype)[1]
+    elif kind == "zero":
+        a = np.zeros((n, n))
     return (a + adjoint(a)).astype(dtype)
 
 
@@ -66,9 +58,9 @@ KINDS = ("random", "of rank 5", "of repeated eigenvalues", "diagonal", "graded",
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("n", "uplo"), [(400, "L"), (417, "U")])
-def test_eigh(lanes, dtype, n, uplo):
+def test_eigh(any_lanes, dtype, n, uplo):
     for kind in KINDS:
-        a = hermitian(kind, n, dtype) if kind != "zero" else np.zeros((n, n), dtype)
+        a = hermitian(kind, n, dtype)
         half = with_imaginary_diagonal(np.tril(a) if uplo == "L" else np.triu(a))
         w, v = mk.eigh(half, UPLO=uplo)
         size = np.abs(w).max() or 1
@@ -79,7 +71,7 @@ def test_eigh(lanes, dtype, n, uplo):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_eigvalsh(lanes, dtype):
+def test_eigvalsh(any_lanes, dtype):
     a = hermitian("random", 1003, dtype)
     w = mk.eigvalsh(a)
     want = scipy.linalg.eigvalsh(a)
@@ -102,7 +94,7 @@ def rectangular(kind, m, n, dtype):
         a = a * 2.0 ** powers(dtype)[1]
     elif kind == "zero":
         a = np.zeros((m, n))
-    elif kind == "with a row of the smallest numbers":  # as such a row A v is no multiple of A times the row
+    elif kind == "with a row of the smallest numbers":  # A times such a row has no digits left
         a[0] = np.arange(n) % 7 * np.finfo(dtype).smallest_subnormal
         a[:, 0] = 0
         a[0, 0] = 1
@@ -115,7 +107,7 @@ def rectangular(kind, m, n, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("m", "n"), [(200, 200), (217, 340), (340, 217), (200, 350)])
-def test_svd(lanes, dtype, m, n):
+def test_svd(any_lanes, dtype, m, n):
     """The last shape is LAPACK's."""
     k = min(m, n)
     for kind in (
@@ -136,19 +128,24 @@ def test_svd(lanes, dtype, m, n):
 
 
 @pytest.mark.parametrize("function", [mk.eigh, mk.eigvalsh, mk.svd, mk.svdvals])
-def test_the_order_of_threads_does_not_count(function):
+def test_the_number_of_threads_does_not_count(function):
     a = hermitian("random", 1003, "float64")
-    before = mk.get_num_threads()
-    results = []
+    options = {"full_matrices": False} if function is mk.svd else {}
+    before, results = mk.get_num_threads(), []
     for threads in (1, 2, 5):
         mk.set_num_threads(threads)
         try:
-            results.append(function(a) if function is not mk.svd else mk.svd(a, full_matrices=False))
+            results.append(function(a, **options))
         finally:
             mk.set_num_threads(before)
-    for other in results[1:]:
-        for x, y in zip(results[0], other, strict=True):
-            assert np.abs(x - y).max() <= 1e-9 * np.abs(x).max()  # gaps of 1e-4 and more: eigenvectors are determined
+    first, *others = [y if isinstance(y, tuple) else (y,) for y in results]
+    values = next(x for x in first if x.ndim == 1)
+    rounding = np.sqrt(len(a)) * np.finfo(float).eps * np.abs(values).max()
+    gap = np.abs(np.diff(values)).min()
+    for other in others:
+        for x, y in zip(first, other, strict=True):
+            # values move by rounding, unit vectors by that over the gap
+            assert np.abs(x - y).max() <= 10 * rounding / (1 if x.ndim == 1 else gap)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

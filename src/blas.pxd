@@ -148,6 +148,7 @@ cdef extern from "level3.h":
     ctypedef struct Product "matkern_product":
         char dtype, hermitian, triangle
         bint strict, ours
+        int64_t shift
         char transa, transb
         int64_t m, n, k, lda, ldb, ldc
         char *a
@@ -157,6 +158,7 @@ cdef extern from "level3.h":
         void *beta
         int64_t pieces
     ctypedef struct System "matkern_system":
+        bint product
         char dtype, side, uplo, trans, diag
         int64_t m, n, lda, ldb
         void *alpha
@@ -273,7 +275,7 @@ cdef inline Product product(char hermitian, char transa, char transb, Py_ssize_t
                             scalar *alpha, scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb,
                             scalar *beta, scalar *c_, Py_ssize_t ldc) noexcept nogil:
     cdef Product p
-    p.dtype, p.hermitian, p.triangle, p.strict, p.ours = letter(a), hermitian, 0, False, False
+    p.dtype, p.hermitian, p.triangle, p.strict, p.shift, p.ours = letter(a), hermitian, 0, False, 0, False
     p.transa, p.transb = transa, transb
     p.m, p.n, p.k, p.lda, p.ldb, p.ldc = m, n, k, lda, ldb, ldc
     p.a, p.b, p.c, p.alpha, p.beta = <char*> a, <char*> b, <char*> c_, alpha, beta
@@ -344,12 +346,9 @@ cdef inline void trmm_leaf(char side, char uplo, char trans, char diag, Py_ssize
         first += count
 
 
-cdef inline void trmm(char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n, scalar alpha,
-                      scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb) noexcept nogil:
-    """B := alpha op(A) B (side L) or alpha B op(A) (side R); A is triangular, B is (m, n).
-
-    By halves of A, first the one whose result needs the other's part of B.
-    """
+cdef inline void trmm_halves(char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n, scalar alpha,
+                             scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb) noexcept nogil:
+    """`trmm` by halves of A, first the one whose result needs the other's part of B."""
     cdef Py_ssize_t size = m if side == c'L' else n, half = size // 2
     cdef scalar *first = b
     cdef scalar *second = b + half * ldb if side == c'L' else b + half
@@ -361,21 +360,21 @@ cdef inline void trmm(char side, char uplo, char trans, char diag, Py_ssize_t m,
     if size <= TRMM_BASE:
         trmm_leaf(side, uplo, trans, diag, m, n, alpha, a, lda, b, ldb)
     elif side == c'L' and lower:
-        trmm(side, uplo, trans, diag, m - half, n, alpha, a2, lda, second, ldb)
+        trmm_halves(side, uplo, trans, diag, m - half, n, alpha, a2, lda, second, ldb)
         gemm(trans, c'N', m - half, n, half, alpha, beside, lda, first, ldb, 1, second, ldb)
-        trmm(side, uplo, trans, diag, half, n, alpha, a, lda, first, ldb)
+        trmm_halves(side, uplo, trans, diag, half, n, alpha, a, lda, first, ldb)
     elif side == c'L':
-        trmm(side, uplo, trans, diag, half, n, alpha, a, lda, first, ldb)
+        trmm_halves(side, uplo, trans, diag, half, n, alpha, a, lda, first, ldb)
         gemm(trans, c'N', half, n, m - half, alpha, beside, lda, second, ldb, 1, first, ldb)
-        trmm(side, uplo, trans, diag, m - half, n, alpha, a2, lda, second, ldb)
+        trmm_halves(side, uplo, trans, diag, m - half, n, alpha, a2, lda, second, ldb)
     elif lower:
-        trmm(side, uplo, trans, diag, m, half, alpha, a, lda, first, ldb)
+        trmm_halves(side, uplo, trans, diag, m, half, alpha, a, lda, first, ldb)
         gemm(c'N', trans, m, half, n - half, alpha, second, ldb, beside, lda, 1, first, ldb)
-        trmm(side, uplo, trans, diag, m, n - half, alpha, a2, lda, second, ldb)
+        trmm_halves(side, uplo, trans, diag, m, n - half, alpha, a2, lda, second, ldb)
     else:
-        trmm(side, uplo, trans, diag, m, n - half, alpha, a2, lda, second, ldb)
+        trmm_halves(side, uplo, trans, diag, m, n - half, alpha, a2, lda, second, ldb)
         gemm(c'N', trans, m, n - half, half, alpha, first, ldb, beside, lda, 1, second, ldb)
-        trmm(side, uplo, trans, diag, m, half, alpha, a, lda, first, ldb)
+        trmm_halves(side, uplo, trans, diag, m, half, alpha, a, lda, first, ldb)
 
 
 cdef inline void trsv(char uplo, char trans, char diag, Py_ssize_t n, scalar *a, Py_ssize_t lda,
@@ -393,27 +392,6 @@ cdef inline void trsv(char uplo, char trans, char diag, Py_ssize_t n, scalar *a,
         ctrsv(&tri, &trans_, &diag, &n_, a, &lda_, x, &one)
     else:
         ztrsv(&tri, &trans_, &diag, &n_, a, &lda_, x, &one)
-
-
-cdef inline void trmm_strict(char uplo, char trans, Py_ssize_t m, Py_ssize_t n, scalar alpha, scalar *a, Py_ssize_t lda,
-                             scalar *b, Py_ssize_t ldb) noexcept nogil:
-    """B := alpha op(A) B with a zero diagonal for the triangular A's; B is (m, n).
-
-    Without its diagonal a triangle is one with a full diagonal, of one row less, that also moves B by a row.
-    """
-    cdef Py_ssize_t i
-    cdef bint down = (uplo == c'L') == (trans == c'N')          # op(A) is lower triangular
-    cdef scalar *inner = a + lda if uplo == c'L' else a + 1
-    if m == 0 or n == 0:
-        return
-    trmm(c'L', uplo, trans, c'N', m - 1, n, alpha, inner, lda, b if down else b + ldb, ldb)
-    for i in range(m - 1):
-        if down:
-            memcpy(b + (m - 1 - i) * ldb, b + (m - 2 - i) * ldb, n * sizeof(scalar))
-        else:
-            memcpy(b + i * ldb, b + (i + 1) * ldb, n * sizeof(scalar))
-    for i in range(n):
-        b[i if down else (m - 1) * ldb + i] = 0
 
 
 cdef inline void trsm_leaf(System *p) noexcept nogil:
@@ -468,7 +446,15 @@ cdef inline void trsm_halves(char side, char uplo, char trans, char diag, Py_ssi
         trsm_halves(side, uplo, trans, diag, m, n - half, 1, a2, lda, second, ldb)
 
 
-cdef inline void solve_pieces(void *context, int64_t first, int64_t last) noexcept nogil:
+cdef inline void triangle_halves(System *p, Py_ssize_t m, Py_ssize_t n, scalar *b) noexcept nogil:
+    cdef scalar alpha = (<scalar*> p.alpha)[0]
+    if p.product:
+        trmm_halves(p.side, p.uplo, p.trans, p.diag, m, n, alpha, <scalar*> p.a, p.lda, b, p.ldb)
+    else:
+        trsm_halves(p.side, p.uplo, p.trans, p.diag, m, n, alpha, <scalar*> p.a, p.lda, b, p.ldb)
+
+
+cdef inline void triangle_pieces(void *context, int64_t first, int64_t last) noexcept nogil:
     """The pieces first <= i < last of B: columns (side L) or rows (side R), which do not depend on each other."""
     cdef System *p = <System*> context
     cdef Py_ssize_t size = 4 if p.dtype == c's' else 16 if p.dtype == c'z' else 8
@@ -477,28 +463,60 @@ cdef inline void solve_pieces(void *context, int64_t first, int64_t last) noexce
     cdef Py_ssize_t m = p.m if p.side == c'L' else count, n = count if p.side == c'L' else p.n
     cdef char *b = p.b + size * begin * (1 if p.side == c'L' else p.ldb)
     if p.dtype == c's':
-        trsm_halves(p.side, p.uplo, p.trans, p.diag, m, n, (<s*> p.alpha)[0], <s*> p.a, p.lda, <s*> b, p.ldb)
+        triangle_halves(p, m, n, <s*> b)
     elif p.dtype == c'd':
-        trsm_halves(p.side, p.uplo, p.trans, p.diag, m, n, (<d*> p.alpha)[0], <d*> p.a, p.lda, <d*> b, p.ldb)
+        triangle_halves(p, m, n, <d*> b)
     elif p.dtype == c'c':
-        trsm_halves(p.side, p.uplo, p.trans, p.diag, m, n, (<c*> p.alpha)[0], <c*> p.a, p.lda, <c*> b, p.ldb)
+        triangle_halves(p, m, n, <c*> b)
     else:
-        trsm_halves(p.side, p.uplo, p.trans, p.diag, m, n, (<z*> p.alpha)[0], <z*> p.a, p.lda, <z*> b, p.ldb)
+        triangle_halves(p, m, n, <z*> b)
+
+
+cdef inline void triangle_shared(bint product, char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n,
+                                 scalar alpha, scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb) noexcept nogil:
+    cdef System p
+    cdef double work = <double> m * n * (m if side == c'L' else n)
+    p.dtype, p.product, p.side, p.uplo, p.trans, p.diag = letter(a), product, side, uplo, trans, diag
+    p.m, p.n, p.lda, p.ldb = m, n, lda, ldb
+    p.alpha, p.a, p.b = &alpha, <char*> a, <char*> b
+    if work < SHARED_ABOVE or matkern_lent is NULL:
+        triangle_halves(&p, m, n, b)
+    else:
+        p.pieces = min(pieces_of(work), n if side == c'L' else m)
+        matkern_lent.share(p.pieces, triangle_pieces, &p)
+
+
+cdef inline void trmm(char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n, scalar alpha,
+                      scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb) noexcept nogil:
+    """B := alpha op(A) B (side L) or alpha B op(A) (side R); A is triangular, B is (m, n)."""
+    triangle_shared(True, side, uplo, trans, diag, m, n, alpha, a, lda, b, ldb)
 
 
 cdef inline void trsm(char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n, scalar alpha,
                       scalar *a, Py_ssize_t lda, scalar *b, Py_ssize_t ldb) noexcept nogil:
     """B := alpha op(A)^-1 B (side L) or alpha B op(A)^-1 (side R); A is triangular, B is (m, n)."""
-    cdef System p
-    cdef double work = <double> m * n * (m if side == c'L' else n)
-    if work < SHARED_ABOVE or matkern_lent is NULL:
-        trsm_halves(side, uplo, trans, diag, m, n, alpha, a, lda, b, ldb)
+    triangle_shared(False, side, uplo, trans, diag, m, n, alpha, a, lda, b, ldb)
+
+
+cdef inline void trmm_strict(char uplo, char trans, Py_ssize_t m, Py_ssize_t n, scalar alpha, scalar *a, Py_ssize_t lda,
+                             scalar *b, Py_ssize_t ldb) noexcept nogil:
+    """B := alpha op(A) B with a zero diagonal for the triangular A's; B is (m, n).
+
+    Without its diagonal a triangle is one with a full diagonal, of one row less, that also moves B by a row.
+    """
+    cdef Py_ssize_t i
+    cdef bint down = (uplo == c'L') == (trans == c'N')          # op(A) is lower triangular
+    cdef scalar *inner = a + lda if uplo == c'L' else a + 1
+    if m == 0 or n == 0:
         return
-    p.dtype, p.side, p.uplo, p.trans, p.diag = letter(a), side, uplo, trans, diag
-    p.m, p.n, p.lda, p.ldb = m, n, lda, ldb
-    p.alpha, p.a, p.b = &alpha, <char*> a, <char*> b
-    p.pieces = min(pieces_of(work), n if side == c'L' else m)
-    matkern_lent.share(p.pieces, solve_pieces, &p)
+    trmm(c'L', uplo, trans, c'N', m - 1, n, alpha, inner, lda, b if down else b + ldb, ldb)
+    for i in range(m - 1):
+        if down:
+            memcpy(b + (m - 1 - i) * ldb, b + (m - 2 - i) * ldb, n * sizeof(scalar))
+        else:
+            memcpy(b + i * ldb, b + (i + 1) * ldb, n * sizeof(scalar))
+    for i in range(n):
+        b[i if down else (m - 1) * ldb + i] = 0
 
 
 # Below this size BLAS makes a triangular product as one whole gemm into a scratch, of which a triangle is kept.
@@ -521,41 +539,37 @@ cdef inline void gemmt_leaf(Product *p, scalar *a, scalar *b, scalar *c_) noexce
                 c_[i * p.ldc + j] += scratch[i * p.n + j]
 
 
-cdef inline void gemmt_halves(Product *p, scalar *a, scalar *b, scalar *c_, Py_ssize_t n) noexcept nogil:
-    """The first n rows and columns of a triangular product by halves: the square beside two triangles is one gemm."""
-    cdef Py_ssize_t half = n // 2
-    cdef scalar alpha = (<scalar*> p.alpha)[0], beta = (<scalar*> p.beta)[0]
-    cdef scalar *a2 = a + half * (p.lda if p.transa == c'N' else 1)
-    cdef scalar *b2 = b + half * (1 if p.transb == c'N' else p.ldb)
-    cdef Product own = p[0]
-    own.m, own.n = n, n
-    own.a, own.b, own.c = <char*> a, <char*> b, <char*> c_
-    if not p.ours:
-        own.ours = fits(&own)
-    if own.ours and matkern_lent.multiply(&own):
-        return
-    if n <= GEMMT_BASE:
-        gemmt_leaf(&own, a, b, c_)
-        return
-    if p.triangle == c'L':
-        gemm(p.transa, p.transb, n - half, half, p.k, alpha, a2, p.lda, b, p.ldb, beta, c_ + half * p.ldc, p.ldc)
-    else:
-        gemm(p.transa, p.transb, half, n - half, p.k, alpha, a, p.lda, b2, p.ldb, beta, c_ + half, p.ldc)
-    gemmt_halves(p, a, b, c_, half)
-    gemmt_halves(p, a2, b2, c_ + half * p.ldc + half, n - half)
-
-
 cdef inline void gemmt_strip(Product *p, scalar *a, scalar *b, scalar *c_, Py_ssize_t begin,
                              Py_ssize_t end) noexcept nogil:
-    """The rows (uplo L) or columns (U) begin <= i < end: what is before their diagonal block, and that."""
+    """The rows (uplo L) or columns (U) begin <= i < end of a triangular product.
+
+    By BLAS what is before their diagonal block as one gemm, and that block by halves.
+    """
+    cdef Py_ssize_t size = end - begin, half = size // 2
     cdef scalar alpha = (<scalar*> p.alpha)[0], beta = (<scalar*> p.beta)[0]
+    cdef bint lower = p.triangle == c'L'
     cdef scalar *a2 = a + begin * (p.lda if p.transa == c'N' else 1)
     cdef scalar *b2 = b + begin * (1 if p.transb == c'N' else p.ldb)
-    if p.triangle == c'L':
-        gemm(p.transa, p.transb, end - begin, begin, p.k, alpha, a2, p.lda, b, p.ldb, beta, c_ + begin * p.ldc, p.ldc)
+    cdef scalar *c2 = c_ + begin * (p.ldc if lower else 1)
+    cdef Product own = p[0]
+    if size == 0:
+        return
+    own.m, own.n, own.shift = (size, end, begin) if lower else (end, size, -begin)
+    own.a, own.b, own.c = <char*> (a2 if lower else a), <char*> (b if lower else b2), <char*> c2
+    own.ours = fits(&own)
+    if own.ours and matkern_lent.multiply(&own):
+        return
+    if begin:
+        if lower:
+            gemm(p.transa, p.transb, size, begin, p.k, alpha, a2, p.lda, b, p.ldb, beta, c2, p.ldc)
+        else:
+            gemm(p.transa, p.transb, begin, size, p.k, alpha, a, p.lda, b2, p.ldb, beta, c2, p.ldc)
+        gemmt_strip(p, a2, b2, c_ + begin * p.ldc + begin, 0, size)
+    elif size <= GEMMT_BASE:
+        gemmt_leaf(&own, a, b, c_)
     else:
-        gemm(p.transa, p.transb, begin, end - begin, p.k, alpha, a, p.lda, b2, p.ldb, beta, c_ + begin, p.ldc)
-    gemmt_halves(p, a2, b2, c_ + begin * p.ldc + begin, end - begin)
+        gemmt_strip(p, a, b, c_, 0, half)
+        gemmt_strip(p, a, b, c_, half, size)
 
 
 cdef inline void gemmt_pieces(void *context, int64_t first, int64_t last) noexcept nogil:
@@ -585,9 +599,8 @@ cdef inline void gemmt(char uplo, bint strict, char transa, char transb, Py_ssiz
     cdef Product p = product(0, transa, transb, n, n, k, &alpha, a, lda, b, ldb, &beta, c_, ldc)
     cdef double work = <double> n * n * k / 2
     p.triangle, p.strict = uplo, strict
-    p.ours = fits(&p)
     if work < SHARED_ABOVE or matkern_lent is NULL:
-        gemmt_halves(&p, a, b, c_, n)
+        gemmt_strip(&p, a, b, c_, 0, n)
     else:
         p.pieces = pieces_of(work)
         matkern_lent.share(p.pieces, gemmt_pieces, &p)

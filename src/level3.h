@@ -7,6 +7,7 @@ typedef struct matkern_product {    /* of one dtype: C := alpha op(A) op(B) + be
     char hermitian;                 /* A is, and this its triangle as BLAS sees it; 0: A is any matrix */
     char triangle;                  /* of row-major C that is made, L or U; 0: all of C */
     int strict;                     /* that triangle is without its diagonal */
+    int64_t shift;                  /* its entry (i, j) is on the triangle's diagonal for j = i + shift */
     int ours;                       /* it, or what it is a piece of, is faster in lanes/gemm.cpp; never a Hermitian one */
     char transa, transb;
     int64_t m, n, k, lda, ldb, ldc;
@@ -19,6 +20,7 @@ enum { MATKERN_LARGEST_SYSTEM = 32 };   /* rows of A that lanes/trsm.cpp takes, 
 
 typedef struct matkern_system {     /* of one dtype: B := alpha op(A)^-1 B (side L) or alpha B op(A)^-1 (R) */
     char dtype;                     /* BLAS's letter */
+    int product;                    /* instead: B := alpha op(A) B or alpha B op(A); not of lanes/trsm.cpp */
     char side, uplo, trans, diag;
     int64_t m, n, lda, ldb;         /* B is (m, n) */
     void *alpha;

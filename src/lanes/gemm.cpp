@@ -13,8 +13,8 @@
 namespace LANES {
 namespace {
 
-// Bytes up to which this is faster than BLAS (bench/products.py): of B, which is read again for every tile of rows, and of
-// A if it is read by columns; of C, whose columns are gone through in strips, four times as many.
+// Bytes up to which this is faster than BLAS, or than blocks (bench/products.py): of B, which is read again for every tile of
+// rows; of A a quarter if it is read by columns; of C, whose columns are gone through in strips, four times as many.
 constexpr ptrdiff_t LARGEST = BYTES == 64 ? 1 << 19 : 1 << 17;
 
 // In blocks it is up to so many bytes of A, and of A^T, with AVX-512; with AVX2 it is as fast as BLAS.
@@ -68,7 +68,8 @@ template <class N> struct Gemm {
     V scale, cross;         // alpha, with the signs of i and of conjugates
     T beta;
     char triangle;
-    bool strict;
+    bool strict, masked;    // masked: the other triangle is somebody's
+    ptrdiff_t shift;
 
     template <int... I> static Index numbers(std::integer_sequence<int, I...>) { return Index{I...}; }
     template <int... I> static V swapped(V x, std::integer_sequence<int, I...>) { return pick<V, (I ^ 1)...>(x, x); }
@@ -105,15 +106,23 @@ template <class N> struct Gemm {
         });
     }
 
+    // Where the triangle begins, or ends, in row i: a column.
+    ptrdiff_t begin(ptrdiff_t i) const { return triangle == 'U' ? (i + strict) * PARTS + shift : 0; }
+    ptrdiff_t end(ptrdiff_t i) const { return triangle == 'L' ? (i + !strict) * PARTS + shift : columns; }
+
     // R rows of C from i on, S vectors of them from j on; the last vector of a row ends with it.
     template <int R, int S> void tile(ptrdiff_t i, ptrdiff_t j) const {
+        if (j >= end(i + R - 1) || j + S * W <= begin(i)) return;
+        if constexpr (S > 1) {
+            if (j + (S - 1) * W >= end(i + R - 1)) return tile<R, S - 1>(i, j);
+            if (j + W <= begin(i)) return tile<R, S - 1>(i, j + W);
+        }
         ptrdiff_t tail = j + S * W <= columns ? (S - 1) * W : columns - W - j;
+        if (S == 1) j += tail, tail = 0;
         const T *left = a + i * row, *right = b + j;
         T *out = c + i * ldc + j;
-        bool lower = triangle == 'L', upper = triangle == 'U';
-        if (lower ? j >= (i + R - strict) * PARTS : upper && j + S * W <= (i + strict) * PARTS) return;
-        if (beta == 0) sums<R, S, false>(left, right, tail, out, ldc);      // the other triangle is nobody's
-        else if (lower ? j + S * W > (i + !strict) * PARTS : upper && j < (i + R - !strict) * PARTS) diagonal<R, S>(i, j, tail);
+        if (beta == 0) sums<R, S, false>(left, right, tail, out, ldc);
+        else if (masked && (std::min(j + S * W, columns) > end(i) || j < begin(i + R - 1))) diagonal<R, S>(i, j, tail);
         else sums<R, S, true>(left, right, tail, out, ldc);
     }
 
@@ -122,8 +131,7 @@ template <class N> struct Gemm {
         T values[R][S * W];
         sums<R, S, false>(a + i * row, b + j, tail, values[0], S * W);
         for (ptrdiff_t r = 0; r < R; ++r) {
-            ptrdiff_t from = triangle == 'U' ? (i + r + strict) * PARTS - j : 0;
-            ptrdiff_t to = triangle == 'L' ? (i + r + !strict) * PARTS - j : columns - j;
+            ptrdiff_t from = begin(i + r) - j, to = end(i + r) - j;
             V made[S], old[S];
             for (int s = 0; s < S; ++s) {
                 ptrdiff_t here = place<S>(s, tail);
@@ -159,7 +167,7 @@ template <class N> struct Gemm {
 // Whether what is read again stays in the second cache where it lies.
 template <class N> bool fits_cache(const matkern_product &p) {
     constexpr ptrdiff_t MOST = LARGEST / sizeof(typename N::scalar) / N::parts;
-    return p.k * p.n <= MOST && (p.transa == 'N' || p.k * p.m <= MOST) && p.m * p.n <= 4 * MOST;
+    return p.k * p.n <= MOST && (p.transa == 'N' || p.k * p.m <= MOST / 4) && p.m * p.n <= 4 * MOST;
 }
 
 template <class N> bool is_faster(const matkern_product &p) {
@@ -170,7 +178,7 @@ template <class N> bool is_faster(const matkern_product &p) {
     if (p.n * PARTS < W || *alpha == 0 || !real) return false;
     if (fits_cache<N>(p)) return p.transb == 'N' || p.m > 4;    // B^T is worth copying
     ptrdiff_t bytes = p.m * p.k * PARTS * ptrdiff_t(sizeof(T));
-    return HAS_BLOCKS && !p.triangle && p.m >= LEAST && p.n >= LEAST && p.k >= LEAST
+    return HAS_BLOCKS && p.m >= LEAST && p.n >= LEAST && p.k >= LEAST
         && bytes <= (p.transa == 'N' ? LARGEST_A : LARGEST_A_TRANSPOSED);
 }
 
@@ -230,6 +238,7 @@ template <class N> bool multiply_blocks(const matkern_product &p, Gemm<N> whole)
                 });
             for (ptrdiff_t i = 0; i < p.m; i += STRIP) {
                 ptrdiff_t rows = std::min(STRIP, p.m - i);
+                if (j0 >= whole.end(i + rows - 1) || end <= whole.begin(i)) continue;
                 block.a = whole.a + i * whole.row + k0 * whole.column;
                 if (p.transa != 'N') {
                     for (ptrdiff_t k = 0; k < block.depth; ++k)
@@ -239,6 +248,7 @@ template <class N> bool multiply_blocks(const matkern_product &p, Gemm<N> whole)
                 each_panel([&](ptrdiff_t j, T *panel) {
                     block.b = panel;
                     block.c = whole.c + i * whole.ldc + j;
+                    block.shift = whole.shift + i * PARTS - j;
                     block.run(rows);
                 });
             }
@@ -263,7 +273,7 @@ template <class N> bool multiply(const matkern_product &p) {
     }
     Gemm<N> whole{p.k, columns, reinterpret_cast<const T *>(p.a), plain ? lda : PARTS, plain ? PARTS : lda,
                   reinterpret_cast<const T *>(p.b), ldb, reinterpret_cast<T *>(p.c), p.ldc * PARTS, scale, cross, *beta,
-                  p.triangle, p.strict != 0};
+                  p.triangle, p.strict != 0, p.triangle && *beta != 0, p.shift * PARTS};
     if (HAS_BLOCKS && !fits_cache<N>(p)) return multiply_blocks(p, whole);
     if (p.transb == 'N') {
         whole.run(p.m);

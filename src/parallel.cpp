@@ -7,8 +7,12 @@
 #include <mutex>
 #include <system_error>
 #include <thread>
+#include <vector>
 #ifndef _WIN32
 #include <pthread.h>
+#endif
+#ifdef __linux__
+#include <sched.h>
 #endif
 
 namespace matkern {
@@ -79,6 +83,30 @@ struct Job {
     }
 };
 
+#ifdef __linux__
+// Keeps workers off the core of the calling thread, if there are cores enough. With a thread that spins on another one, as
+// those of BLAS and OpenMP do for some time after their work, the system may else leave caller and worker on the same core,
+// each at half its speed.
+class Separation {
+public:
+    void keep(const std::vector<pthread_t> &workers) {
+        int here = sched_getcpu();
+        if (here < 0 || (here == avoided && workers.size() == count)) return;
+        cpu_set_t others;
+        if (pthread_getaffinity_np(pthread_self(), sizeof others, &others)) return;
+        CPU_CLR(here, &others);
+        if (size_t(CPU_COUNT(&others)) < workers.size()) return;
+        for (pthread_t worker : workers) pthread_setaffinity_np(worker, sizeof others, &others);
+        avoided = here;
+        count = workers.size();
+    }
+
+private:
+    int avoided = -1;
+    size_t count = 0;
+};
+#endif
+
 struct Pool {
     std::mutex busy;                      // held by the one call that has the pool
     std::mutex mutex;                     // guards what follows; who waits for a moment reads the two numbers without it
@@ -86,7 +114,10 @@ struct Pool {
     Job *job = nullptr;
     std::atomic<uint64_t> generation{0};
     std::atomic<int> active{0};
-    int workers = 0;
+    std::vector<std::thread::native_handle_type> workers;
+#ifdef __linux__
+    Separation separation;
+#endif
 
     void worker(int thread) {
         inside = true;
@@ -108,14 +139,18 @@ struct Pool {
     void run(Job &mine) {
         {
             std::lock_guard<std::mutex> lock(mutex);
-            while (workers < mine.threads - 1) {
+            while (int(workers.size()) < mine.threads - 1) {
                 try {
-                    std::thread(&Pool::worker, this, workers + 1).detach();
+                    std::thread started(&Pool::worker, this, int(workers.size()) + 1);
+                    workers.push_back(started.native_handle());
+                    started.detach();
                 } catch (const std::system_error &) {      // no more threads to be had: fewer will do
                     break;
                 }
-                ++workers;
             }
+#ifdef __linux__
+            separation.keep(workers);
+#endif
             job = &mine;
             ++generation;
         }

@@ -99,6 +99,25 @@ def test_blas_threads_are_left_as_they_were(rng):
         assert mk.show_config(mode="dicts")["blas threads"] == threads
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads cannot be told their cores")
+def test_a_worker_keeps_off_the_callers_core():
+    """Else a thread that spins on the other core, as BLAS's do, leaves both of matkern's on one."""
+    code = """if True:
+        import os
+        import numpy as np
+        import matkern as mk
+
+        mk.set_num_threads(2)
+        a = np.eye(24) + np.zeros((1000, 1, 1))
+        mk.inv(np.eye(24) + np.zeros((1000, 1, 1)))
+        cores = os.sched_getaffinity(0)
+        elsewhere = [os.sched_getaffinity(int(task)) for task in os.listdir("/proc/self/task")]
+        lacking = [cores - allowed for allowed in elsewhere if allowed != cores]
+        assert len(lacking) == 1 and len(lacking[0]) == 1, (cores, elsewhere)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 def test_calls_from_python_threads(rng):
     a = positive(rng, (300,), 20, "float64")
     want = mk.cholesky(a)

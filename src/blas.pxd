@@ -140,7 +140,7 @@ cdef inline Py_ssize_t middle(Py_ssize_t n) noexcept nogil:
 # Products of at least this many multiplications are shared among threads, in an even number of pieces of about half.
 cdef enum:
     SHARED_ABOVE = 4000000
-    MOST_PIECES = 32
+    MOST_PIECES = 256
 
 cdef extern from "level3.h":
     enum:
@@ -319,8 +319,8 @@ cdef inline void her2k(char uplo, Py_ssize_t n, Py_ssize_t k, double alpha, scal
 
 
 cdef enum:
-    TRMM_BASE = 32          # rows of a triangle that is multiplied by as a matrix with zeros
-    TRMM_STRIP = 64         # columns (side L) or rows (R) of B that are copied at once for that
+    TRMM_BASE = 16          # rows of a triangle that is multiplied by as a matrix with zeros
+    TRMM_STRIP = 128        # columns (side L) or rows (R) of B that are copied at once for that
 
 
 cdef inline void trmm_leaf(char side, char uplo, char trans, char diag, Py_ssize_t m, Py_ssize_t n, scalar alpha,

@@ -21,6 +21,7 @@ namespace {
 constexpr double SERIAL_BELOW = 4e5;
 constexpr double LEAST_CHUNK = 1e5;
 constexpr double SHARED_ABOVE = 1e8;
+constexpr int64_t LARGEST_SHARE = 64;  // pieces of a product
 constexpr std::chrono::microseconds PATIENCE{100};
 
 std::atomic<int> num_threads{1};
@@ -266,7 +267,9 @@ void share(int64_t pieces, Body body, void *context) {
         return;
     }
     OneBlasThread guard;
-    in_pool(pieces, std::max<int64_t>(1, pieces / threads), threads, body, context);   // BLAS likes them large
+    // products like them large, but of the largest a thread with a core to itself does more than one beside others
+    int64_t most = std::min<int64_t>(pieces / threads, LARGEST_SHARE);
+    in_pool(pieces, std::max<int64_t>(1, most), threads, body, context);
 }
 
 void set_num_threads(int threads) { num_threads = std::max(1, threads); }

@@ -106,14 +106,6 @@ cdef int check(Py_ssize_t m, Py_ssize_t columns, Py_ssize_t n, scalar *r) noexce
     return 0
 
 
-cdef void adjoint(Py_ssize_t m, Py_ssize_t n, scalar *a, Py_ssize_t lda, scalar *out, Py_ssize_t ldout) noexcept nogil:
-    """out := A^H for A of shape (m, n)."""
-    cdef Py_ssize_t i, j
-    for i in range(m):
-        for j in range(n):
-            out[j * ldout + i] = conj(a[i * lda + j])
-
-
 cdef void lower_product(Py_ssize_t n, scalar *r, scalar *g, Py_ssize_t ld, scalar *out,
                         Py_ssize_t ldout) noexcept nogil:
     """The lower triangle of out := R G^H for upper triangular R and G, by halves; above it anything."""
@@ -125,7 +117,7 @@ cdef void lower_product(Py_ssize_t n, scalar *r, scalar *g, Py_ssize_t ld, scala
                 out[j * ldout + i] = conj(g[i * ld + j]) if i <= j else 0
         trmm(c'L', c'U', c'N', c'N', n, n, 1, r, ld, out, ldout)
         return
-    adjoint(half, rest, g + half, ld, below, ldout)
+    transpose(True, half, rest, g + half, ld, below, ldout)
     trmm(c'L', c'U', c'N', c'N', rest, half, 1, r + half * ld + half, ld, below, ldout)
     lower_product(half, r, g, ld, out, ldout)
     lower_product(rest, r + half * ld + half, g + half * ld + half, ld, below + half, ldout)

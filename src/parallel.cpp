@@ -44,10 +44,19 @@ thread_local int depth = 0;            // calls under way on this thread
 
 // ---- the pool
 
-// Waits until it is true, but for a moment at most and giving way to whoever wants the core.
+inline void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+// Waits until it is true, but for a moment at most. Not by yielding: to Linux that is to forgo a slice of time, and beside
+// another thread on its core a worker then computes for a seventh of the time, not for half of it.
 template <class Condition> void wait_a_moment(Condition condition) {
     auto end = std::chrono::steady_clock::now() + PATIENCE;
-    while (!condition() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    while (!condition() && std::chrono::steady_clock::now() < end) pause();
 }
 
 struct alignas(64) Range {

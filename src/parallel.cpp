@@ -4,8 +4,8 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 #ifndef _WIN32
@@ -99,15 +99,15 @@ struct Job {
 // each at half its speed.
 class Separation {
 public:
-    void keep(const std::vector<pthread_t> &workers) {
+    void keep(const std::vector<pthread_t> &workers, int threads) {
         int here = sched_getcpu();
         if (here < 0 || (here == avoided && workers.size() == count)) return;
-        cpu_set_t others;
-        if (pthread_getaffinity_np(pthread_self(), sizeof others, &others)) return;
-        CPU_CLR(here, &others);
-        if (size_t(CPU_COUNT(&others)) < workers.size()) return;
-        for (pthread_t worker : workers) pthread_setaffinity_np(worker, sizeof others, &others);
-        avoided = here;
+        cpu_set_t cores;
+        if (pthread_getaffinity_np(pthread_self(), sizeof cores, &cores)) return;
+        bool enough = CPU_COUNT(&cores) >= threads;
+        if (enough) CPU_CLR(here, &cores);
+        for (pthread_t worker : workers) pthread_setaffinity_np(worker, sizeof cores, &cores);
+        avoided = enough ? here : -1;
         count = workers.size();
     }
 
@@ -151,15 +151,16 @@ struct Pool {
             std::lock_guard<std::mutex> lock(mutex);
             while (int(workers.size()) < mine.threads - 1) {
                 try {
+                    workers.reserve(workers.size() + 1);
                     std::thread started(&Pool::worker, this, int(workers.size()) + 1);
                     workers.push_back(started.native_handle());
                     started.detach();
-                } catch (const std::system_error &) {      // no more threads to be had: fewer will do
+                } catch (const std::exception &) {         // no more threads to be had: fewer will do
                     break;
                 }
             }
 #ifdef __linux__
-            separation.keep(workers);
+            separation.keep(workers, mine.threads);
 #endif
             job = &mine;
             ++generation;

@@ -13,8 +13,8 @@
 namespace LANES {
 namespace {
 
-// Bytes up to which this is faster than BLAS, or than blocks (bench/products.py): of B, which is read again for every tile of
-// rows; of A a quarter if it is read by columns; of C, whose columns are gone through in strips, four times as many.
+// Bytes up to which this is faster than BLAS (bench/products.py): of B, which is read again for every tile of rows, and of
+// A if it is read by columns; of C, whose columns are gone through in strips, four times as many.
 constexpr ptrdiff_t LARGEST = BYTES == 64 ? 1 << 19 : 1 << 17;
 
 // In blocks it is up to so many bytes of A, and of A^T, with AVX-512; with AVX2 it is as fast as BLAS.
@@ -167,7 +167,8 @@ template <class N> struct Gemm {
 // Whether what is read again stays in the second cache where it lies.
 template <class N> bool fits_cache(const matkern_product &p) {
     constexpr ptrdiff_t MOST = LARGEST / sizeof(typename N::scalar) / N::parts;
-    return p.k * p.n <= MOST && (p.transa == 'N' || p.k * p.m <= MOST / 4) && p.m * p.n <= 4 * MOST;
+    constexpr ptrdiff_t MOST_OF_A = HAS_BLOCKS ? MOST / 4 : MOST;   // blocks copy its columns, and are faster sooner
+    return p.k * p.n <= MOST && (p.transa == 'N' || p.k * p.m <= MOST_OF_A) && p.m * p.n <= 4 * MOST;
 }
 
 template <class N> bool is_faster(const matkern_product &p) {

@@ -17,33 +17,33 @@ template <class N> uint64_t cholesky(void **x, const ptrdiff_t *n, const int *op
                 constexpr int S = decltype(columns)();
                 N d[S][S];                                  // the factor's diagonal tile
                 R inverse[S];
-                for (int r = 0; r < S; ++r)
-                    for (int s = 0; s < S; ++s) d[r][s] = s <= r ? a(j + r, j + s) : N(typename N::scalar(0));
+                UNROLLED (int r = 0; r < S; ++r)
+                    UNROLLED (int s = 0; s < S; ++s) d[r][s] = s <= r ? a(j + r, j + s) : N(typename N::scalar(0));
                 accumulate<true>(d, j, j, 0, j, l, l.adjoint());
-                for (int s = 0; s < S; ++s) {
+                UNROLLED (int s = 0; s < S; ++s) {
                     R pivot = real(d[s][s]);
-                    for (int q = 0; q < s; ++q) pivot -= abs2(d[s][q]);
+                    UNROLLED (int q = 0; q < s; ++q) pivot -= abs2(d[s][q]);
                     bad |= ~(pivot > R(typename N::scalar(0)));
                     pivot = sqrt(pivot);
                     inverse[s] = reciprocal(pivot);
                     d[s][s] = N(pivot);
-                    for (int r = s + 1; r < S; ++r) {
-                        for (int q = 0; q < s; ++q) d[r][s] -= d[r][q] * conj(d[s][q]);
+                    UNROLLED (int r = s + 1; r < S; ++r) {
+                        UNROLLED (int q = 0; q < s; ++q) d[r][s] -= d[r][q] * conj(d[s][q]);
                         d[r][s] = d[r][s] * inverse[s];
                     }
                 }
-                for (int r = 0; r < S; ++r)
-                    for (int s = 0; s < S; ++s) l.set(j + r, j + s, s <= r ? d[r][s] : N(typename N::scalar(0)));
+                UNROLLED (int r = 0; r < S; ++r)
+                    UNROLLED (int s = 0; s < S; ++s) l.set(j + r, j + s, s <= r ? d[r][s] : N(typename N::scalar(0)));
                 tiles<Tile<N>::rows>(size - j - S, [&](ptrdiff_t from, auto rows) {
                     constexpr int Q = decltype(rows)();
                     ptrdiff_t i = j + S + from;
                     N t[Q][S];
-                    for (int r = 0; r < Q; ++r)
-                        for (int s = 0; s < S; ++s) t[r][s] = a(i + r, j + s);
+                    UNROLLED (int r = 0; r < Q; ++r)
+                        UNROLLED (int s = 0; s < S; ++s) t[r][s] = a(i + r, j + s);
                     accumulate<true>(t, i, j, 0, j, l, l.adjoint());
-                    for (int r = 0; r < Q; ++r)
-                        for (int s = 0; s < S; ++s) {
-                            for (int q = 0; q < s; ++q) t[r][s] -= t[r][q] * conj(d[s][q]);
+                    UNROLLED (int r = 0; r < Q; ++r)
+                        UNROLLED (int s = 0; s < S; ++s) {
+                            UNROLLED (int q = 0; q < s; ++q) t[r][s] -= t[r][q] * conj(d[s][q]);
                             t[r][s] = t[r][s] * inverse[s];
                             l.set(i + r, j + s, t[r][s]);
                             l.set(j + s, i + r, N(typename N::scalar(0)));
@@ -69,40 +69,40 @@ template <class N> uint64_t cholesky_vjp(void **x, const ptrdiff_t *n, const int
                 constexpr int S = decltype(columns)();
                 N d[S][S], d_bar[S][S];                     // the diagonal tiles; that of Z is made in d_bar
                 R inverse[S];
-                for (int r = 0; r < S; ++r) {
-                    for (int s = 0; s <= r; ++s) d[r][s] = l(j + r, j + s), d_bar[r][s] = l_bar(j + r, j + s);
+                UNROLLED (int r = 0; r < S; ++r) {
+                    UNROLLED (int s = 0; s <= r; ++s) d[r][s] = l(j + r, j + s), d_bar[r][s] = l_bar(j + r, j + s);
                     inverse[r] = reciprocal(real(d[r][r]));
                 }
                 tiles<Tile<N>::rows>(size - j - S, [&](ptrdiff_t from, auto rows) {
                     constexpr int Q = decltype(rows)();
                     ptrdiff_t i = j + S + from;
                     N t[Q][S];
-                    for (int r = 0; r < Q; ++r)
-                        for (int s = 0; s < S; ++s) t[r][s] = l_bar(i + r, j + s);
+                    UNROLLED (int r = 0; r < Q; ++r)
+                        UNROLLED (int s = 0; s < S; ++s) t[r][s] = l_bar(i + r, j + s);
                     accumulate<true>(t, i, j, j + S, size, z, l);
-                    for (int r = 0; r < Q; ++r)
-                        for (int s = S - 1; s >= 0; --s) {
-                            for (int q = s + 1; q < S; ++q) t[r][s] -= t[r][q] * d[q][s];
+                    UNROLLED (int r = 0; r < Q; ++r)
+                        UNROLLED (int s = S - 1; s >= 0; --s) {
+                            UNROLLED (int q = s + 1; q < S; ++q) t[r][s] -= t[r][q] * d[q][s];
                             t[r][s] = t[r][s] * inverse[s];
                             z.set(i + r, j + s, t[r][s]);
                             z.set(j + s, i + r, conj(t[r][s]));
                         }
-                    for (int r = 0; r < Q; ++r)
-                        for (int s = 0; s < S; ++s) {
+                    UNROLLED (int r = 0; r < Q; ++r)
+                        UNROLLED (int s = 0; s < S; ++s) {
                             N below = l(i + r, j + s);
-                            for (int q = s; q < S; ++q) d_bar[q][s] -= conj(t[r][q]) * below;
+                            UNROLLED (int q = s; q < S; ++q) d_bar[q][s] -= conj(t[r][q]) * below;
                         }
                 });
-                for (int s = S - 1; s >= 0; --s) {
+                UNROLLED (int s = S - 1; s >= 0; --s) {
                     R diagonal = real(d_bar[s][s]);
-                    for (int r = s + 1; r < S; ++r) {
+                    UNROLLED (int r = s + 1; r < S; ++r) {
                         N total = d_bar[r][s];
-                        for (int q = s + 1; q < S; ++q) total -= (q <= r ? d_bar[r][q] : conj(d_bar[q][r])) * d[q][s];
+                        UNROLLED (int q = s + 1; q < S; ++q) total -= (q <= r ? d_bar[r][q] : conj(d_bar[q][r])) * d[q][s];
                         d_bar[r][s] = total * inverse[s];
                         diagonal -= real(conj(d_bar[r][s]) * d[r][s]);
                     }
                     d_bar[s][s] = N(diagonal * inverse[s]);
-                    for (int r = s; r < S; ++r) {
+                    UNROLLED (int r = s; r < S; ++r) {
                         z.set(j + r, j + s, d_bar[r][s]);
                         z.set(j + s, j + r, conj(d_bar[r][s]));
                     }
@@ -130,42 +130,42 @@ template <class N> uint64_t cholesky_jvp(void **x, const ptrdiff_t *n, const int
                 constexpr int S = decltype(columns)();
                 N d[S][S], d_dot[S][S];                     // the diagonal tiles
                 R inverse[S];
-                for (int r = 0; r < S; ++r)
-                    for (int s = 0; s < S; ++s) {
+                UNROLLED (int r = 0; r < S; ++r)
+                    UNROLLED (int s = 0; s < S; ++s) {
                         d[r][s] = s <= r ? l(j + r, j + s) : N(typename N::scalar(0));
                         d_dot[r][s] = s <= r ? t(j + r, j + s) : N(typename N::scalar(0));
                     }
                 accumulate<true>(d_dot, j, j, 0, j, t, l.adjoint());
                 accumulate<true>(d_dot, j, j, 0, j, l, t.adjoint());
-                for (int s = 0; s < S; ++s) {
+                UNROLLED (int s = 0; s < S; ++s) {
                     inverse[s] = reciprocal(real(d[s][s]));
                     R diagonal = real(d_dot[s][s]);
-                    for (int q = 0; q < s; ++q) {
+                    UNROLLED (int q = 0; q < s; ++q) {
                         R part = real(d_dot[s][q] * conj(d[s][q]));
                         diagonal -= part + part;
                     }
                     d_dot[s][s] = N(diagonal * (half * inverse[s]));
-                    for (int r = s + 1; r < S; ++r) {
-                        for (int q = 0; q < s; ++q) {
+                    UNROLLED (int r = s + 1; r < S; ++r) {
+                        UNROLLED (int q = 0; q < s; ++q) {
                             d_dot[r][s] -= d_dot[r][q] * conj(d[s][q]);
                             d_dot[r][s] -= d[r][q] * conj(d_dot[s][q]);
                         }
                         d_dot[r][s] = (d_dot[r][s] - d[r][s] * real(d_dot[s][s])) * inverse[s];
                     }
                 }
-                for (int r = 0; r < S; ++r)
-                    for (int s = 0; s < S; ++s) t.set(j + r, j + s, s <= r ? d_dot[r][s] : N(typename N::scalar(0)));
+                UNROLLED (int r = 0; r < S; ++r)
+                    UNROLLED (int s = 0; s < S; ++s) t.set(j + r, j + s, s <= r ? d_dot[r][s] : N(typename N::scalar(0)));
                 tiles<Tile<N>::rows>(size - j - S, [&](ptrdiff_t from, auto rows) {
                     constexpr int Q = decltype(rows)();
                     ptrdiff_t i = j + S + from;
                     N left[Q][S], dot[Q][S];
-                    for (int r = 0; r < Q; ++r)
-                        for (int s = 0; s < S; ++s) left[r][s] = l(i + r, j + s), dot[r][s] = t(i + r, j + s);
+                    UNROLLED (int r = 0; r < Q; ++r)
+                        UNROLLED (int s = 0; s < S; ++s) left[r][s] = l(i + r, j + s), dot[r][s] = t(i + r, j + s);
                     accumulate<true>(dot, i, j, 0, j, t, l.adjoint());
                     accumulate<true>(dot, i, j, 0, j, l, t.adjoint());
-                    for (int r = 0; r < Q; ++r)
-                        for (int s = 0; s < S; ++s) {
-                            for (int q = 0; q < s; ++q) {
+                    UNROLLED (int r = 0; r < Q; ++r)
+                        UNROLLED (int s = 0; s < S; ++s) {
+                            UNROLLED (int q = 0; q < s; ++q) {
                                 dot[r][s] -= dot[r][q] * conj(d[s][q]);
                                 dot[r][s] -= left[r][q] * conj(d_dot[s][q]);
                             }
@@ -215,7 +215,7 @@ template <class N> uint64_t cholesky_solve_vjp(void **x, const ptrdiff_t *n, con
             substitute(size, k, l, false, q);
             copy<N>(size * k, q.p, b_bar.p);
             substitute(size, k, l.adjoint().backward(size), false, b_bar.upside_down(size));
-            if (x[3]) multiply(size, k, size, adjoint_of_lower_part(l), solution, p);
+            if (x[3]) product<false, true>(size, k, size, adjoint_of_lower_part(l), solution, assign_to(p));
             return zeros_on_diagonal(size, l);
         });
         if (!x[3]) return zeros;
@@ -241,11 +241,11 @@ template <class N> uint64_t cholesky_solve_jvp(void **x, const ptrdiff_t *n, con
             decltype(l) l_dot = l;
             l_dot.p = static_cast<N *>(x[2]);
             if (x[2]) {
-                multiply(size, k, size, adjoint_of_lower_part(l), solution, p);
+                product<false, true>(size, k, size, adjoint_of_lower_part(l), solution, assign_to(p));
                 product(size, k, size, lower_part(l_dot), p, subtract_from(x_dot));
             }
             substitute(size, k, l, false, x_dot);
-            if (x[2]) product(size, k, size, adjoint_of_lower_part(l_dot), solution, subtract_from(x_dot));
+            if (x[2]) product<false, true>(size, k, size, adjoint_of_lower_part(l_dot), solution, subtract_from(x_dot));
             substitute(size, k, l.adjoint().backward(size), false, x_dot.upside_down(size));
             return zeros_on_diagonal(size, l);
         });

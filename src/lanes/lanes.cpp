@@ -53,6 +53,8 @@ ptrdiff_t solution(const ptrdiff_t *n) { return n[0] * n[1]; }
 ptrdiff_t three_solutions(const ptrdiff_t *n) { return 3 * n[0] * n[1]; }
 
 constexpr int with_gemm(int most) { return HAS_GEMM ? most : 24; }
+// Where a limit was measured on AVX2 alone.
+constexpr int with_avx2(int most, int others) { return BYTES == 32 ? most : others; }
 
 // A kernel's name is its lane function's, or that of another (BY). The largest n are from bench/crossovers.py: 32, or one
 // for each dtype; where gemm.cpp and trsm.cpp do most of the work of one matrix, those hold for variants that have both, and
@@ -113,10 +115,10 @@ const matkern::LaneKernel kernels[] = {
     KERNEL_OF_GEMM(pinv_vjp, 24, 12, 12, 8, three_smaller),
     KERNEL_OF_GEMM(pinv_jvp, 24, 8, 12, 7, three_smaller),
     KERNEL(qr, reflected),
-    KERNEL_OF_GEMM(qr_vjp, 32, 24, 24, 24, thin_qr),
+    KERNEL_OF_GEMM(qr_vjp, 32, with_avx2(32, 24), 24, 24, thin_qr),
     KERNEL_OF_GEMM(qr_jvp, 32, 24, 24, 24, thin_qr),
     KERNEL(solve, factored),
-    KERNEL_OF_SYSTEMS(solve_vjp, 28, 15, 20, 12, solution),
+    KERNEL_OF_SYSTEMS(solve_vjp, 28, with_avx2(24, 15), 20, 12, solution),
     KERNEL_OF_SYSTEMS(solve_jvp, 28, 15, 12, 12, nullptr),
     KERNEL(svd, bidiagonal),
     KERNEL_OF_GEMM(svd_vjp, 32, 10, 32, 32, thin_svd),
@@ -125,7 +127,7 @@ const matkern::LaneKernel kernels[] = {
     KERNEL_OF_GEMM_BY(svdvals_vjp, svd_vjp, 10, 6, 7, 6, thin_svd),
     KERNEL_OF_GEMM_BY(svdvals_jvp, svd_jvp, 24, 8, 14, 6, thin_svd),
     KERNEL_OF_SYSTEMS(solve_triangular, 15, 15, 16, 12, nullptr),
-    KERNEL_OF_SYSTEMS(solve_triangular_vjp, 28, 15, 12, 12, solution),
+    KERNEL_OF_SYSTEMS(solve_triangular_vjp, 28, with_avx2(24, 15), 12, 12, solution),
     KERNEL_OF_SYSTEMS(solve_triangular_jvp, 32, 24, 32, 32, nullptr),
 };
 

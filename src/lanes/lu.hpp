@@ -102,14 +102,26 @@ inline void solve_factored(int op, Size n, K k, void *lu, const int *piv, View<N
     if (transposed) permute_rows(n, k, piv, true, b, n);
 }
 
+// out := op(A)^-1: of the triangle that comes first the inverse is a triangle, too. The interchanges come last: of rows if
+// op transposes, of columns otherwise.
+template <class N, class Size> inline void invert_factored(int op, Size n, void *lu, const int *piv, View<N> out) {
+    bool transposed = op & TRANSPOSED;
+    identity(n, n, out);
+    with_op<N>(op, lu, n, [&](auto view) {
+        substitute<true>(n, n, view, !transposed, out);
+        substitute(n, n, view.backward(n), transposed, out.upside_down(n));
+        return uint64_t(0);
+    });
+    permute_rows(n, n, piv, true, transposed ? out : View<N>{out.p, 1, n}, n);
+}
+
 template <class N> uint64_t inv(void **x, const ptrdiff_t *n, const int *, void *work) {
     return sized<N>(n[0], [&](auto size) {
-        View<N> lu = dense<N>(work, size), out = dense<N>(x[1], size);
+        View<N> lu = dense<N>(work, size);
         int *piv = reinterpret_cast<int *>(lu.p + size * size);
         copy<N>(size * size, x[0], work);
         factor(size, size, lu, piv);
-        identity(size, size, out);
-        solve_factored(PLAIN, size, size, work, piv, out);
+        invert_factored(PLAIN, size, work, piv, dense<N>(x[1], size));
         return zeros_on_diagonal(size, lu);
     });
 }
@@ -219,8 +231,7 @@ template <class N, class Size> inline void inverse_adjoint(Size n, void *lu, con
         for (int i = 0; i < 4; ++i) out.p[i] = conj(select(swap, inverse[i ^ 2], inverse[i]));
         return;
     }
-    identity(n, n, out);
-    solve_factored(ADJOINT, n, n, lu, piv, out);
+    invert_factored(ADJOINT, n, lu, piv, out);
 }
 
 // ---- determinants; lanes whose product comes near the ends of the range, or whose matrix is badly conditioned, are

@@ -80,6 +80,9 @@ template <class N> struct Tile {
     static constexpr int rows = N::parts == 1 || BYTES == 64 ? 4 : 2, columns = N::parts == 1 && BYTES == 64 ? 4 : 2;
 };
 
+// A loop over a tile: where one is left as a loop, the compiler leaves the tile in memory.
+#define UNROLLED _Pragma("GCC unroll 8") for
+
 // A tile's share of a size: all of a smaller one that the compiler knows.
 template <int K, class Size> constexpr int most_of = K;
 template <int K, int M> constexpr int most_of<K, Fixed<M>> = M < K ? M : K;
@@ -107,18 +110,18 @@ template <bool MINUS, int R, int S, class N, class A, class B>
 inline void accumulate(N (&sum)[R][S], ptrdiff_t i, ptrdiff_t j, ptrdiff_t first, ptrdiff_t last, A a, B b) {
     for (ptrdiff_t k = first; k < last; ++k) {
         N right[S];
-        for (int s = 0; s < S; ++s) right[s] = b(k, j + s);
-        for (int r = 0; r < R; ++r) {
+        UNROLLED (int s = 0; s < S; ++s) right[s] = b(k, j + s);
+        UNROLLED (int r = 0; r < R; ++r) {
             N left = a(i + r, k);
-            for (int s = 0; s < S; ++s)
+            UNROLLED (int s = 0; s < S; ++s)
                 if (MINUS) sum[r][s] -= left * right[s];
                 else sum[r][s] += left * right[s];
         }
     }
 }
 
-// set(i, j, sum of a(i, k) b(k, j) over k) for i < m, j < n; LOWER: at least for j <= i
-template <bool LOWER = false, class A, class B, class Set, class M, class J, class K>
+// set(i, j, sum of a(i, k) b(k, j) over k) for i < m, j < n; LOWER: at least for j <= i; UPPER_A: a(i, k) = 0 for k < i
+template <bool LOWER = false, bool UPPER_A = false, class A, class B, class Set, class M, class J, class K>
 inline void product(M m, J n, K depth, A a, B b, Set set) {
     using N = decltype(a(0, 0));
     tiles<Tile<N>::rows>(m, [&](ptrdiff_t i, auto rows) {
@@ -126,34 +129,36 @@ inline void product(M m, J n, K depth, A a, B b, Set set) {
             constexpr int R = decltype(rows)(), S = decltype(columns)();
             if (LOWER && j >= i + R) return;
             N sum[R][S];
-            for (int r = 0; r < R; ++r)
-                for (int s = 0; s < S; ++s) sum[r][s] = N(typename N::scalar(0));
-            accumulate<false>(sum, i, j, 0, depth, a, b);
-            for (int r = 0; r < R; ++r)
-                for (int s = 0; s < S; ++s) set(i + r, j + s, sum[r][s]);
+            UNROLLED (int r = 0; r < R; ++r)
+                UNROLLED (int s = 0; s < S; ++s) sum[r][s] = N(typename N::scalar(0));
+            accumulate<false>(sum, i, j, UPPER_A ? i : 0, depth, a, b);
+            UNROLLED (int r = 0; r < R; ++r)
+                UNROLLED (int s = 0; s < S; ++s) set(i + r, j + s, sum[r][s]);
         });
     });
 }
 
-// X := L^-1 X for X of k columns; unit: ones on the diagonal. An upper triangle is a lower one backwards.
-template <class T, class Size, class K, class X> inline void substitute(Size n, K k, T l, bool unit, X x) {
+// X := L^-1 X for X of k columns; unit: ones on the diagonal. An upper triangle is a lower one backwards. IDENTITY: X is the
+// identity, of which the lower triangle alone changes.
+template <bool IDENTITY = false, class T, class Size, class K, class X> inline void substitute(Size n, K k, T l, bool unit, X x) {
     using N = typename X::number;
     tiles<Tile<N>::rows>(n, [&](ptrdiff_t i, auto rows) {
         constexpr int R = decltype(rows)();
         N inverse[R];
-        for (int r = 0; r < R; ++r) inverse[r] = unit ? N(typename N::scalar(1)) : reciprocal(l(i + r, i + r));
+        UNROLLED (int r = 0; r < R; ++r) inverse[r] = unit ? N(typename N::scalar(1)) : reciprocal(l(i + r, i + r));
         tiles<Tile<N>::columns>(k, [&](ptrdiff_t j, auto columns) {
             constexpr int S = decltype(columns)();
+            if (IDENTITY && j >= i + R) return;
             N sum[R][S];
-            for (int r = 0; r < R; ++r)
-                for (int s = 0; s < S; ++s) sum[r][s] = x(i + r, j + s);
-            accumulate<true>(sum, i, j, 0, i, l, x);
-            for (int r = 0; r < R; ++r) {
-                for (int q = 0; q < r; ++q) {
+            UNROLLED (int r = 0; r < R; ++r)
+                UNROLLED (int s = 0; s < S; ++s) sum[r][s] = x(i + r, j + s);
+            accumulate<true>(sum, i, j, IDENTITY ? j : 0, i, l, x);
+            UNROLLED (int r = 0; r < R; ++r) {
+                UNROLLED (int q = 0; q < r; ++q) {
                     N left = l(i + r, i + q);
-                    for (int s = 0; s < S; ++s) sum[r][s] -= left * sum[q][s];
+                    UNROLLED (int s = 0; s < S; ++s) sum[r][s] -= left * sum[q][s];
                 }
-                for (int s = 0; s < S; ++s) {
+                UNROLLED (int s = 0; s < S; ++s) {
                     sum[r][s] = sum[r][s] * inverse[r];
                     x.set(i + r, j + s, sum[r][s]);
                 }

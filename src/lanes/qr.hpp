@@ -58,12 +58,12 @@ template <class N> uint64_t qr_vjp(void **x, const ptrdiff_t *n, const int *, vo
         auto lower = [](View<N> t) {                        // of its adjoint
             return [t](ptrdiff_t i, ptrdiff_t j) { return j <= i ? conj(t(j, i)) : N(T(0)); };
         };
-        if (x[3]) product(least, least, least, upper(r), lower(r_bar), add);
-        if (x[2]) product(least, least, m, q_bar.adjoint(), q, subtract);
+        if (x[3]) product<true, true>(least, least, least, upper(r), lower(r_bar), add);
+        if (x[2]) product<true>(least, least, m, q_bar.adjoint(), q, subtract);
         View<N> r2{r.p + least, width, 1}, r2_bar{r_bar.p + least, width, 1};
         bool wide = width > least && x[3];
         if (wide)                                           // R2 R2_bar^H, of which H gets the adjoint's triangle
-            product(least, least, width - least, r2_bar, r2.adjoint(), subtract);
+            product<true>(least, least, width - least, r2_bar, r2.adjoint(), subtract);
         finish_hermitian(0, least, h);
         if (wide)
             product(least, least, width - least, r2, r2_bar.adjoint(),
@@ -98,7 +98,7 @@ template <class N> uint64_t qr_jvp(void **x, const ptrdiff_t *n, const int *, vo
         }
         if (x[4]) {
             View<N> r_dot = dense<N>(x[4], width), r2{r.p + least, width, 1}, t2{t.p + least, width, 1};
-            product(least, least, least, u, [&](ptrdiff_t i, ptrdiff_t j) { return i <= j ? r(i, j) : N(T(0)); },
+            product<false, true>(least, least, least, u, [&](ptrdiff_t i, ptrdiff_t j) { return i <= j ? r(i, j) : N(T(0)); },
                     [&](ptrdiff_t i, ptrdiff_t j, N sum) { r_dot.set(i, j, j < i ? N(T(0)) : sum); });
             product(least, width - least, m, q.adjoint(), t2,
                     [&](ptrdiff_t i, ptrdiff_t j, N sum) { r_dot.set(i, least + j, sum); });

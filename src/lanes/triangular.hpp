@@ -40,8 +40,10 @@ template <class N> uint64_t solve_triangular_vjp(void **x, const ptrdiff_t *n, c
         lower_triangle<N>(option[0], op, x[3], size, [&](auto a_bar, bool backward) {
             View<N> left = rows_of<N>(b_bar, size, k, backward), right = rows_of<N>(x[1], size, k, backward);
             const N zero(typename N::scalar(0));
-            product(size, size, k, left, right.adjoint(), [&](ptrdiff_t i, ptrdiff_t j, N sum) {
-                a_bar.set(i, j, i < j || (i == j && option[2]) ? zero : -sum);
+            product<true>(size, size, k, left, right.adjoint(), [&](ptrdiff_t i, ptrdiff_t j, N sum) {
+                if (i < j) return;
+                a_bar.set(j, i, zero);
+                if (j < i || !option[2]) a_bar.set(i, j, -sum);
             });
             return uint64_t(0);
         });

@@ -53,7 +53,7 @@ ptrdiff_t solution(const ptrdiff_t *n) { return n[0] * n[1]; }
 ptrdiff_t three_solutions(const ptrdiff_t *n) { return 3 * n[0] * n[1]; }
 
 constexpr int with_gemm(int most) { return HAS_GEMM ? most : 24; }
-// Where a limit was measured on AVX2 alone.
+// Where AVX2's limit is another.
 constexpr int with_avx2(int most, int others) { return BYTES == 32 ? most : others; }
 
 // A kernel's name is its lane function's, or that of another (BY). The largest n are from bench/crossovers.py: 32, or one
@@ -84,8 +84,8 @@ const matkern::LaneKernel kernels[] = {
     KERNEL(eig_vjp, two_matrices),
     KERNEL(eig_jvp, two_matrices),
     KERNEL(eigh, tridiagonal),
-    KERNEL_OF_GEMM(eigh_vjp, 32, 14, 32, 32, two_matrices),
-    KERNEL_OF_GEMM(eigh_jvp, 32, 12, 32, 32, two_matrices),
+    KERNEL_OF_GEMM(eigh_vjp, with_avx2(24, 32), 14, 32, 32, two_matrices),
+    KERNEL_OF_GEMM(eigh_jvp, with_avx2(28, 32), 12, 32, 32, two_matrices),
     KERNEL_OF_GEMM_BY(eigvalsh_vjp, eigh_vjp, 28, 20, 24, 24, two_matrices),
     KERNEL_BY(eigvalsh_jvp, eigh_jvp, two_matrices),
     KERNEL(expm, exponential_by_powers),

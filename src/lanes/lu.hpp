@@ -19,6 +19,15 @@ template <class N> inline Row<N> load_row(const int *piv, ptrdiff_t j) {
 template <class N, class Size, class K>
 inline void interchange(Size n, K k, ptrdiff_t j, const int *piv, View<N> x) {
     Row<N> pivot = load_row<N>(piv, j);
+    if constexpr (std::is_same_v<Size, Fixed<2>>) {         // to look for pivots takes longer
+        auto here = pivot == row_number<N>(1 - j);
+        for (ptrdiff_t c = 0; c < k; ++c) {
+            N upper = x(0, c), lower = x(1, c);
+            x.set(0, c, select(here, lower, upper));
+            x.set(1, c, select(here, upper, lower));
+        }
+        return;
+    }
     uint64_t pivots = 0;
     for (int w = 0; w < N::width; ++w) pivots |= uint64_t(1) << (piv[j * N::width + w] & (matkern::MOST_ROWS - 1));
     pivots &= ~uint64_t(0) >> (matkern::MOST_ROWS - n) & ~(uint64_t(1) << j);

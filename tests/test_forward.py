@@ -455,6 +455,46 @@ def test_eigenvalues_of_any_scale(dtype, scale):
     assert_near(np.linalg.norm(v, axis=0), np.ones(2), eps=np.finfo(dtype).eps)
 
 
+SMALL = {
+    "general": lambda rng, n: rng.standard_normal((n, n)),
+    "Hessenberg": lambda rng, n: np.triu(rng.standard_normal((n, n)), -1),
+    "triangular": lambda rng, n: np.triu(rng.standard_normal((n, n))),
+    "zero rows": lambda rng, n: rng.standard_normal((n, n)) * (np.arange(n) % 2)[:, None],
+    "rank one": lambda rng, n: np.outer(rng.standard_normal(n), rng.standard_normal(n)),
+    "repeated": lambda rng, n: np.eye(n) + np.outer(np.ones(n), np.ones(n)),
+    "repeated pairs": lambda rng, n: np.kron(np.eye(n // 2) + 1, [[1.0, 2.0], [-2.0, 1.0]]),
+    "orthogonal": lambda rng, n: np.linalg.qr(rng.standard_normal((n, n)))[0],
+    "defective": lambda rng, n: np.eye(n) + np.eye(n, k=1) + 1e-30 * rng.standard_normal((n, n)),
+    "tiny parts": lambda rng, n: np.eye(n) + 1e-20 * rng.standard_normal((n, n)),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", SMALL)
+def test_eigenvectors_of_small_real_matrices(rng, name, dtype):
+    """Backward stable: the residual is rounding errors of A, whatever its eigenvalues."""
+    for n in (2, 3, 4, 5, 8, 15, 16, 17):
+        a = SMALL[name](rng, n).astype(dtype)
+        w, v = mk.eig(a)
+        assert_near(a @ v, v * w, eps=np.finfo(dtype).eps)
+        assert_near(np.linalg.norm(v, axis=0), np.ones(len(a)), eps=np.finfo(dtype).eps)
+        assert (np.sort(w.conj()) == np.sort(w)).all()
+        assert_near(np.sort(mk.eigvals(a).real), np.sort(w.real), eps=np.finfo(dtype).eps if name != "defective" else 1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_eigenvalues_of_an_unbalanced_matrix(rng, dtype):
+    """D A D^-1 of powers of two has the eigenvalues of A, to a rounding error of A alone."""
+    for n in (2, 5, 12):
+        scale = 2.0 ** rng.integers(-12, 13, n)
+        a = general(rng, (), n, dtype)
+        w, v = mk.eig((a * scale[:, None] / scale).astype(dtype))
+        assert_near(np.sort_complex(w), np.sort_complex(np.linalg.eigvals(a)), eps=np.finfo(dtype).eps)
+        vectors = v / scale[:, None]
+        vectors /= np.linalg.norm(vectors, axis=0)
+        assert_near(a @ vectors, vectors * w, eps=np.finfo(dtype).eps)
+
+
 @pytest.mark.parametrize(
     ("dtype", "large"), [("float32", 1e8), ("complex64", 1e15), ("float64", 1e60), ("float64", 1e150)]
 )

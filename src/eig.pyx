@@ -33,6 +33,7 @@ from numpy.linalg import LinAlgError
 from blas cimport c, conj, d, eps, gemm, imag, real, s, scalar, transpose, use_level3, z
 from degenerate cimport GAUGE, RAISE, REPEATED, ZERO, is_rounding
 from dense cimport all_finite, copy, fill, has_nan, norm, scale_by_power, zero_on_diagonal
+from geev cimport small_eig
 from gufunc cimport NONFINITE, dtypes
 from lapack cimport geev_columns, geev_workspace
 from pivoted cimport factor, solve_factored
@@ -111,6 +112,7 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
     cdef scalar *columns = work + square
     cdef scalar *rest = work + 2 * square
     cdef int exponent
+    cdef bint done = False
     if not all_finite(c'A', size, size, x[0]):
         return NONFINITE
     if v is NULL and inverse is not NULL:
@@ -121,7 +123,9 @@ cdef int forward(scalar **x, const Py_ssize_t *n, const int *option, scalar *wor
     scale_by_power(square, -exponent, a)
     if v is NULL:
         columns = NULL
-    if geev_columns(size, a, rest if scalar is s or scalar is d else w, columns, rest + 2 * size):
+    if scalar is s or scalar is d:
+        done = small_eig(size, a, rest, columns)
+    if not done and geev_columns(size, a, rest if scalar is s or scalar is d else w, columns, rest + 2 * size):
         return NO_CONVERGENCE
     if scalar is s or scalar is d:
         unpack(size, rest, columns, w, v)

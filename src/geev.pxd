@@ -6,21 +6,24 @@ pre-conditioning of matrices, J. ACM 7 (1960)), Householder's reflections reduce
 real Schur form T, the eigenvectors of T come from back substitution, and Q times them are those of A. All that is in
 double precision, and in column-major order.
 
-Left to geev are rows and columns of zeros, which it sets apart when it balances, and eigenvalues that are equal but for
-rounding, as it replaces the quotients.
+Left to geev are rows and columns of zeros, which it sets apart when it balances, eigenvalues that are equal but for
+rounding, as it replaces the quotients, and what is so small that its square is not a number.
 """
 
 from libc.math cimport fabs, sqrt
 from scipy.linalg.cython_lapack cimport dlahqr
 
 from blas cimport conj, eps, imag, real, z
+from dense cimport fill
+from lapack cimport larfg
 
 ctypedef fused floating:
     float
     double
 
 cdef enum:
-    SMALL_EIG = 16          # rows; beside NumPy's eig, which is geev, 1.3 times as fast there, 4 times for two
+    SMALL_EIG = 16          # rows, up to which this is faster than geev (bench/drivers.py),
+    SMALL_EIG_SINGLE = 8    # and in single precision, whose geev computes in that
 
 
 cdef inline double square(z x) noexcept nogil:
@@ -28,26 +31,34 @@ cdef inline double square(z x) noexcept nogil:
 
 
 cdef inline bint balance(Py_ssize_t n, double *a, double *scale) noexcept nogil:
-    """A := D^-1 A D for D = diag(scale), powers of two that bring rows near columns in size; False if one is zero."""
+    """A := D^-1 A D for D = diag(scale), powers of two that bring rows near columns in size.
+
+    In the 2-norm with the diagonal, so that tiny entries do not scale large ones away: R. James, J. Langou and
+    B. Lowery, On matrix balancing and eigenvector computation, arXiv:1401.5766 (2014). False if a row or column is zero
+    beside the diagonal, or so small that its squares are not numbers.
+    """
     cdef Py_ssize_t i, j
-    cdef double row, column, factor
+    cdef double row, column, factor, right, below
     cdef bint changed = True
     for i in range(n):
         scale[i] = 1
     while changed:
         changed = False
         for i in range(n):
-            row = column = 0
+            row = column = right = below = 0
             for j in range(n):
+                row += a[i + j * n] * a[i + j * n]
+                column += a[j + i * n] * a[j + i * n]
                 if j != i:
-                    row += fabs(a[i + j * n])
-                    column += fabs(a[j + i * n])
-            if row == 0 or column == 0:
+                    right += fabs(a[i + j * n])
+                    below += fabs(a[j + i * n])
+            if right == 0 or below == 0 or not (row > 1e-280 and column > 1e-280):
                 return False
+            row, column = sqrt(row), sqrt(column)
             factor = 1
-            while column * factor * factor < row / 2 and factor < 1e100:
+            while column * factor * factor < row / 2:
                 factor *= 2
-            while column * factor * factor > row * 2 and factor > 1e-100:
+            while column * factor * factor > row * 2:
                 factor /= 2
             if column * factor + row / factor < 0.95 * (column + row):
                 changed = True
@@ -77,25 +88,13 @@ cdef inline void reflect(Py_ssize_t n, Py_ssize_t columns, double tau, const dou
 cdef inline void hessenberg(Py_ssize_t n, double *a, double *q) noexcept nogil:
     """A := H = Q^T A Q."""
     cdef Py_ssize_t i, j, k, below
-    cdef double rest, beta, dot
+    cdef double dot
     cdef double tau[SMALL_EIG]
     cdef double *v
     for k in range(n - 2):
         v = a + k * n + k + 1
         below = n - k - 1
-        rest = 0
-        for i in range(1, below):
-            rest += v[i] * v[i]
-        tau[k] = 0
-        if rest < 1e-280:                                   # nothing, of a matrix whose norm is near 1
-            for i in range(1, below):
-                v[i] = 0
-            continue
-        beta = -sqrt(v[0] * v[0] + rest) if v[0] > 0 else sqrt(v[0] * v[0] + rest)
-        tau[k] = (beta - v[0]) / beta
-        for i in range(1, below):
-            v[i] /= v[0] - beta
-        v[0] = beta
+        tau[k] = larfg(below, v)
         for i in range(n):                                  # from the right
             dot = a[i + (k + 1) * n]
             for j in range(1, below):
@@ -105,8 +104,7 @@ cdef inline void hessenberg(Py_ssize_t n, double *a, double *q) noexcept nogil:
             for j in range(1, below):
                 a[i + (k + 1 + j) * n] -= dot * v[j]
         reflect(below, below, tau[k], v, a + (k + 1) * n + k + 1, n)
-    for i in range(n * n):
-        q[i] = 0
+    fill(n * n, 0, q)
     for i in range(n):
         q[i * n + i] = 1
     for k in range(n - 3, -1, -1):
@@ -157,7 +155,7 @@ cdef inline bint schur_vector(Py_ssize_t n, Py_ssize_t k, const double *t, z w, 
 
 
 cdef inline bint small_eig(Py_ssize_t n, const floating *a, floating *w, floating *v) noexcept nogil:
-    """`geev_columns` of lapack.pxd for a real matrix, which is left as it is; False: not done."""
+    """`geev_columns` of lapack.pxd for a real matrix, which is left as it is; False: not done, w and v are lost."""
     cdef double t[SMALL_EIG * SMALL_EIG]
     cdef double q[SMALL_EIG * SMALL_EIG]
     cdef double values[2 * SMALL_EIG]
@@ -167,8 +165,10 @@ cdef inline bint small_eig(Py_ssize_t n, const floating *a, floating *w, floatin
     cdef z turn
     cdef double total, largest, level = 0
     cdef int n_ = <int> n, one = 1, vectors = v is not NULL, info = 0
-    cdef Py_ssize_t i, j, k
-    if n < 2 or n > SMALL_EIG:
+    cdef Py_ssize_t i, j, k, top = 0, most = SMALL_EIG
+    if floating is float:
+        most = SMALL_EIG_SINGLE
+    if n < 2 or n > most:
         return False
     for i in range(n * n):
         t[i] = a[i]
@@ -180,10 +180,14 @@ cdef inline bint small_eig(Py_ssize_t n, const floating *a, floating *w, floatin
         return False
     for i in range(2 * n):
         w[i] = <floating> values[i]
+        if i >= n and values[i] != 0 and w[i] == 0:         # a pair that would look real
+            return False
     if not vectors:
         return True
     for i in range(n * n):
         level = max(level, fabs(t[i]))
+    if not level > 1e-60:
+        return False
     for k in range(n):
         if values[n + k] > 0:                               # with its conjugate, the next one
             continue
@@ -199,7 +203,8 @@ cdef inline bint small_eig(Py_ssize_t n, const floating *a, floating *w, floatin
             total += square(column[i])
             if square(column[i]) > largest and values[n + k] != 0:
                 largest = square(column[i])
-                turn = conj(column[i]) / sqrt(largest)      # its largest entry is to be real, as geev has it
+                turn = conj(column[i]) / sqrt(largest)      # the largest entry is to be real, as geev has it
+                top = i
         if not 1e-280 < total < 1e280:
             return False
         for i in range(n):
@@ -208,5 +213,5 @@ cdef inline bint small_eig(Py_ssize_t n, const floating *a, floating *w, floatin
                 v[i + k * n] = <floating> real(column[i])
             else:
                 v[i + (k - 1) * n] = <floating> real(column[i])
-                v[i + k * n] = <floating> imag(column[i])
+                v[i + k * n] = <floating> (0 if i == top else imag(column[i]))
     return True

@@ -16,7 +16,6 @@ from scipy.linalg.cython_lapack cimport (
 
 from blas cimport c, conj, d, gemmt, ld_, middle, other, real_scalar, s, scalar, transpose, trsm, z
 from dense cimport copy
-from geev cimport small_eig
 
 cdef enum:
     LEAF = 128              # rows that LAPACK factors
@@ -262,9 +261,6 @@ cdef inline int geev_columns(Py_ssize_t n, scalar *a, scalar *w, scalar *v, scal
     cdef char left = c'N', right = c'N' if v is NULL else c'V'
     cdef int ldv = one if v is NULL else ld
     cdef scalar *rwork = work + lwork
-    if scalar is s or scalar is d:
-        if small_eig(n, a, w, v):
-            return 0
     if scalar is s:
         sgeev(&left, &right, &n_, a, &ld, w, w + n, NULL, &one, v, &ldv, work, &lwork, &info)
     elif scalar is d:

@@ -77,9 +77,11 @@ class Call:
     def __init__(self, op, inputs, options):
         self.op, options = _find(op).variant(options)
         op = self.op
-        named = {*op.positional[: len(inputs)], *options}
-        self.given = tuple([n for n in op.inputs if n in named])
-        self.wanted = tuple([n for n in self.given if n in op.differentiable_inputs])
+        self.given, self.wanted = op.inputs, op.differentiable_inputs
+        if options or op.positional[: len(inputs)] != op.inputs:
+            named = {*op.positional[: len(inputs)], *options}
+            self.given = tuple([n for n in op.inputs if n in named])
+            self.wanted = tuple([n for n in self.given if n in op.differentiable_inputs])
         inputs, options = op.arguments(inputs, options)
         self.inputs = [as_array(x) for x in inputs]
         self.options, self.views = op.layout.views(op, self.inputs, options)

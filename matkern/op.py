@@ -293,26 +293,26 @@ class Op:
         Inputs may be named, and options given by position where the function has them so; an input that is left out is
         a number.
         """
+        if not (options or len(inputs) != len(self.inputs) or self.layout.options or self.defaults):
+            return inputs, options
         given = dict(zip(self.positional, inputs, strict=False))
         both = given.keys() & options.keys()
         if len(inputs) > len(given) or both:
             what = f"got {len(inputs)}" if len(inputs) > len(given) else f"and {', '.join(both)} twice"
             raise TypeError(f"{self.name} takes {', '.join(self.positional)} by position, {what}")
-        if options or len(inputs) != len(self.inputs) or self.layout.options or self.defaults:
-            hidden = [key for key in options if key in self.inputs and key not in self.positional]
-            if hidden:
-                raise TypeError(f"{self.name} has no option {hidden[0]!r}")
-            given |= options
-            options = {key: value for key, value in given.items() if key not in self.inputs}
-            self.check_options(options)
-            numbers = self.defaults | self.layout.numbers(options)
-            given |= {n: x for n, x in numbers.items() if given.get(n) is None}
-            missing = [n for n in self.inputs if n not in given]
-            if missing:
-                needed = [n for n in self.inputs if n not in numbers]
-                raise TypeError(f"{self.name} needs {', '.join(needed)}; {', '.join(missing)} is missing")
-            inputs = tuple(given[n] for n in self.inputs)
-        return inputs, options
+        hidden = [key for key in options if key in self.inputs and key not in self.positional]
+        if hidden:
+            raise TypeError(f"{self.name} has no option {hidden[0]!r}")
+        given |= options
+        options = {key: value for key, value in given.items() if key not in self.inputs}
+        self.check_options(options)
+        numbers = self.defaults | self.layout.numbers(options)
+        given |= {n: x for n, x in numbers.items() if given.get(n) is None}
+        missing = [n for n in self.inputs if n not in given]
+        if missing:
+            needed = [n for n in self.inputs if n not in numbers]
+            raise TypeError(f"{self.name} needs {', '.join(needed)}; {', '.join(missing)} is missing")
+        return tuple(given[n] for n in self.inputs), options
 
     def check_options(self, options):
         """Raise TypeError or ValueError for an option that no kernel has, or a value that it does not take."""

@@ -87,7 +87,7 @@ cdef enum:
     MAX_OPTIONS = 4
     MAX_BATCH = 64          # NumPy's own limit
     LINE = 64               # bytes; operands packed in a workspace start on a cache line
-    FETCHED_BYTES = 2048    # of a matrix, while the one before is worked on: of larger ones the CPU foresees rows
+    FETCHED_BYTES = 4096    # of a matrix, while the one before is worked on: of larger ones the CPU foresees rows
     LEAST_IN_LANES = 2      # matrices
     MOST_OF_FEW = 32        # rows, of matrices with a few columns
     WIDEST_GAIN = 32        # lanes are about WIDEST_GAIN / n times as fast when all are full

@@ -183,13 +183,17 @@ template <class N> bool is_faster(const matkern_product &p) {
         && bytes <= (p.transa == 'N' ? LARGEST_A : LARGEST_A_TRANSPOSED);
 }
 
-// Memory for numbers T, at the start of a vector; NULL: there is none.
+// Memory for numbers T, at the start of a vector, on the stack if they are few; NULL: there is none.
 template <class T> struct Scratch {
+    static constexpr ptrdiff_t FEW = 8192 / sizeof(T);
+    alignas(BYTES) T few[FEW];
     void *memory;
     T *numbers;
     explicit Scratch(ptrdiff_t count)
-        : memory(std::malloc(count * sizeof(T) + BYTES)),
-          numbers(memory ? reinterpret_cast<T *>((reinterpret_cast<uintptr_t>(memory) + BYTES) & ~uintptr_t(BYTES - 1)) : nullptr) {}
+        : memory(count <= FEW ? nullptr : std::malloc(count * sizeof(T) + BYTES)),
+          numbers(count <= FEW ? few
+                  : memory ? reinterpret_cast<T *>((reinterpret_cast<uintptr_t>(memory) + BYTES) & ~uintptr_t(BYTES - 1))
+                           : nullptr) {}
     Scratch(const Scratch &) = delete;
     ~Scratch() { std::free(memory); }
 };
@@ -213,7 +217,7 @@ template <class N> bool multiply_blocks(const matkern_product &p, Gemm<N> whole)
     constexpr ptrdiff_t W = N::width, PARTS = N::parts, STRIP = 8, PANEL = 3 * W;
     ptrdiff_t depth = even(p.k, DEPTH, 8), columns = even(whole.columns, LARGEST_B / DEPTH / sizeof(T), PANEL);
     Scratch<T> scratch(depth * (columns + W + STRIP * PARTS));
-    if (!scratch.memory) return false;
+    if (!scratch.numbers) return false;
     T *strip = scratch.numbers, *panels = strip + depth * STRIP * PARTS;
     for (ptrdiff_t j0 = 0, end; j0 < whole.columns; j0 = end) {
         end = whole.columns - j0 < columns + W ? whole.columns : j0 + columns;   // none is less than a vector
@@ -281,7 +285,7 @@ template <class N> bool multiply(const matkern_product &p) {
         return true;
     }
     Scratch<T> copy(p.k * columns);
-    if (!copy.memory) return false;
+    if (!copy.numbers) return false;
     transpose_numbers<N>(p.n, p.k, p.b, p.ldb, copy.numbers, p.n);
     whole.b = copy.numbers, whole.ldb = columns;
     whole.run(p.m);
@@ -293,10 +297,14 @@ template <class N> void scale(ptrdiff_t m, ptrdiff_t n, const typename N::scalar
     using T = typename N::scalar;
     using V = typename vector_of<T, N::width>::type;
     constexpr ptrdiff_t W = N::width, PARTS = N::parts, STRIP = 128;
-    T factors[STRIP];                               // one for each component of a row
+    T doubled[STRIP];
     for (ptrdiff_t j0 = 0; j0 < n * PARTS; j0 += STRIP) {
         ptrdiff_t count = std::min(STRIP, n * PARTS - j0);
-        for (ptrdiff_t j = 0; j < count; ++j) factors[j] = w[(j0 + j) / PARTS];
+        const T *factors = w + j0;                  // one for each component of a row
+        if constexpr (PARTS == 2) {
+            for (ptrdiff_t j = 0; j < count; ++j) doubled[j] = w[(j0 + j) / 2];
+            factors = doubled;
+        }
         for (ptrdiff_t i = 0, j = 0; i < m; ++i, j = 0) {
             const T *from = a + i * n * PARTS + j0;
             T *to = out + i * n * PARTS + j0;

@@ -83,6 +83,19 @@ template <class N, class Size, class Other> inline uint64_t factor(Size m, Other
     return to_bits(zeros);
 }
 
+// The same of a copy of A, which stays in registers meanwhile if it is small.
+template <class N, class Size> inline uint64_t factor_copy(Size n, const void *a, View<N> lu, int *piv) {
+    if constexpr (std::is_same_v<Size, Fixed<2>>) {
+        N held[4];
+        UNROLLED (int e = 0; e < 4; ++e) held[e] = static_cast<const N *>(a)[e];
+        uint64_t zeros = factor(n, n, View<N>{held, 2, 1}, piv);
+        UNROLLED (int e = 0; e < 4; ++e) lu.p[e] = held[e];
+        return zeros;
+    }
+    copy<N>(n * n, a, lu.p);
+    return factor(n, n, lu, piv);
+}
+
 // The lanes with an interchange of no row.
 template <class N> inline uint64_t invalid(ptrdiff_t count, ptrdiff_t m, const int *piv) {
     typename N::Mask bad{};
@@ -128,8 +141,7 @@ template <class N> uint64_t inv(void **x, const ptrdiff_t *n, const int *, void 
     return sized<N>(n[0], [&](auto size) {
         View<N> lu = dense<N>(work, size);
         int *piv = reinterpret_cast<int *>(lu.p + size * size);
-        copy<N>(size * size, x[0], work);
-        factor(size, size, lu, piv);
+        factor_copy(size, x[0], lu, piv);
         invert_factored(PLAIN, size, work, piv, dense<N>(x[1], size));
         return zeros_on_diagonal(size, lu);
     });
@@ -172,9 +184,13 @@ template <class N> inline void permutation(ptrdiff_t m, ptrdiff_t count, const i
 template <class N> uint64_t lu_factor(void **x, const ptrdiff_t *n, const int *, void *) {
     ptrdiff_t m = n[0], columns = n[1];
     int *piv = static_cast<int *>(x[2]);
-    copy<N>(m * columns, x[0], x[1]);
-    uint64_t zeros = m == columns ? sized<N>(m, [&](auto size) { return factor(size, size, dense<N>(x[1], size), piv); })
-                                  : factor(m, columns, dense<N>(x[1], columns), piv);
+    uint64_t zeros;
+    if (m == columns) {
+        zeros = sized<N>(m, [&](auto size) { return factor_copy(size, x[0], dense<N>(x[1], size), piv); });
+    } else {
+        copy<N>(m * columns, x[0], x[1]);
+        zeros = factor(m, columns, dense<N>(x[1], columns), piv);
+    }
     if (x[3]) permutation<N>(m, m < columns ? m : columns, piv, static_cast<int *>(x[3]));
     return zeros;
 }
@@ -266,8 +282,7 @@ template <class N> uint64_t det(void **x, const ptrdiff_t *n, const int *, void 
         View<N> lu = dense<N>(x[2] ? x[2] : work, size);
         int *piv = static_cast<int *>(x[3] ? x[3] : static_cast<N *>(work) + size * size);
         typename N::Mask bad{};
-        copy<N>(size * size, x[0], lu.p);
-        factor(size, size, lu, piv);
+        factor_copy(size, x[0], lu, piv);
         *static_cast<N *>(x[1]) = determinant(size, lu, piv, bad);
         return to_bits(bad);
     });
@@ -280,8 +295,7 @@ template <class N> uint64_t slogdet(void **x, const ptrdiff_t *n, const int *, v
         View<N> lu = dense<N>(x[3] ? x[3] : work, size);
         int *piv = static_cast<int *>(x[4] ? x[4] : static_cast<N *>(work) + size * size);
         typename N::Mask bad{};
-        copy<N>(size * size, x[0], lu.p);
-        factor(size, size, lu, piv);
+        factor_copy(size, x[0], lu, piv);
         N value = determinant(size, lu, piv, bad);
         auto level = modulus(value);
         N &sign = *static_cast<N *>(x[1]);

@@ -8,6 +8,10 @@
 #include <cstdint>
 #include <utility>
 
+#if BYTES > 16
+#include <immintrin.h>
+#endif
+
 namespace LANES {
 
 template <class T> struct bits_of;
@@ -173,6 +177,10 @@ template <class Mask, int... I> inline uint64_t bits_of_lanes(Mask mask, std::in
     return uint64_t(mask[0] | mask[1]);
 }
 template <class Mask> inline uint64_t to_bits(Mask mask) {
+#if BYTES == 32                                             // one instruction, which the compilers do not find
+    if constexpr (sizeof(mask) == 32)
+        return sizeof(mask[0]) == 8 ? _mm256_movemask_pd((__m256d)mask) : _mm256_movemask_ps((__m256)mask);
+#endif
     return bits_of_lanes(mask, std::make_integer_sequence<int, int(sizeof(mask) / sizeof(mask[0]))>{});
 }
 

@@ -93,7 +93,7 @@ inline uint64_t unpack_lanes(const matkern::LaneOperand &o, int count, Size size
             if (count == W) {
                 V r[Size{}];
                 gather<Size{}>(x, 1, r, std::make_integer_sequence<int, W>{});
-                __builtin_memcpy(place(0), r, sizeof r);
+                for (int i = 0; i < size; ++i) __builtin_memcpy(place(0) + i * sizeof(V), &r[i], sizeof(V));
                 return found;
             }
     if (size < W || !(Adjacent{} || contiguous(o))) {
@@ -108,7 +108,8 @@ inline uint64_t unpack_lanes(const matkern::LaneOperand &o, int count, Size size
         for (int w = 0; w < W; ++w) r[w] = x[first + w];
         if (count < W) {
             transpose<W>(r);
-            for (int w = 0; w < count; ++w) __builtin_memcpy(place(w) + first * sizeof(T), &r[w], sizeof(V));
+            UNROLLED (int w = 0; w < W; ++w)
+                if (w < count) __builtin_memcpy(place(w) + first * sizeof(T), &r[w], sizeof(V));
             continue;
         }
         store_transposed(r, [&](int w) {

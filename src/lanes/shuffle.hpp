@@ -2,10 +2,6 @@
 #pragma once
 #include "number.hpp"
 
-#if BYTES == 64
-#include <immintrin.h>
-#endif
-
 namespace LANES {
 
 // Exchanges the upper right with the lower left quarter of each (2 H, 2 H) block.

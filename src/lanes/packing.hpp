@@ -48,6 +48,10 @@ template <class T, class F> inline void each_number(const matkern::LaneOperand &
             for (int part = 0; part < o.parts; ++part) f(i * o.row + j * o.column + part * ptrdiff_t(sizeof(T)), entry++);
 }
 
+// Whether half vectors are moved: with AVX2 that is faster as long as the matrices of a block lie close together.
+template <class Size> constexpr bool by_halves = BYTES == 64;
+template <int K> constexpr bool by_halves<Fixed<K>> = BYTES == 64 || K <= 16;
+
 template <class T, int W, class Size, class Place, class Adjacent>
 inline void pack_lanes(const matkern::LaneOperand &o, Size size, Place place, Adjacent, void *out_) {
     using V = typename vector_of<T, W>::type;
@@ -65,7 +69,7 @@ inline void pack_lanes(const matkern::LaneOperand &o, Size size, Place place, Ad
     for (ptrdiff_t e = 0; e < size; e += W) {               // the last tile overlaps the one before
         V r[W];
         ptrdiff_t first = e + W <= size ? e : size - W;
-        load_transposed(r, [&](int w) {
+        load_transposed<by_halves<Size>>(r, [&](int w) {
             const char *row = place(w) + first * sizeof(T);
             if (Adjacent{}) prefetch<0>(row, W * size * sizeof(T));
             return row;
@@ -112,7 +116,7 @@ inline uint64_t unpack_lanes(const matkern::LaneOperand &o, int count, Size size
                 if (w < count) __builtin_memcpy(place(w) + first * sizeof(T), &r[w], sizeof(V));
             continue;
         }
-        store_transposed(r, [&](int w) {
+        store_transposed<by_halves<Size>>(r, [&](int w) {
             char *row = place(w) + first * sizeof(T);
             if (Adjacent{}) prefetch<1>(row, W * size * sizeof(T));
             return row;

@@ -26,7 +26,7 @@ template <class V> inline V load(const void *p) {
     return v;
 }
 
-// AVX-512 takes half a vector from memory, or leaves it there, without a shuffle, of which the CPU does but one at a time:
+// AVX takes half a vector from memory, or leaves it there, without a shuffle, of which the CPU does but one or two at a time:
 // the first or last exchange of a transposition. The compilers do not see that by themselves.
 #if BYTES == 64
 template <class V> inline V load_halves(const char *low, const char *high) {
@@ -38,13 +38,23 @@ template <class V> inline void store_halves(V v, char *low, char *high) {
     __builtin_memcpy(low, &halves[0], sizeof halves[0]);
     __builtin_memcpy(high, &halves[1], sizeof halves[1]);
 }
+#elif BYTES == 32
+template <class V> inline V load_halves(const char *low, const char *high) {
+    return (V)_mm256_insertf128_pd(_mm256_castpd128_pd256(load<__m128d>(low)), load<__m128d>(high), 1);
+}
+
+template <class V> inline void store_halves(V v, char *low, char *high) {
+    __m128d halves[] = {_mm256_castpd256_pd128((__m256d)v), _mm256_extractf128_pd((__m256d)v, 1)};
+    __builtin_memcpy(low, &halves[0], sizeof halves[0]);
+    __builtin_memcpy(high, &halves[1], sizeof halves[1]);
+}
 #endif
 
 // r := the transpose of the (W, W) matrix whose row w is at row(w)
-template <class V, class F> inline void load_transposed(V *r, F row) {
+template <bool HALVES, class V, class F> inline void load_transposed(V *r, F row) {
     constexpr int W = sizeof(V) / sizeof(V{}[0]), H = W / 2;
-#if BYTES == 64
-    if constexpr (sizeof(V) == BYTES) {
+#if BYTES > 16
+    if constexpr (HALVES && sizeof(V) == BYTES) {
         for (int w = 0; w < H; ++w) {
             const char *upper = row(w), *lower = row(w + H);
             r[w] = load_halves<V>(upper, lower);
@@ -58,10 +68,10 @@ template <class V, class F> inline void load_transposed(V *r, F row) {
 }
 
 // Back; r is lost.
-template <class V, class F> inline void store_transposed(V *r, F row) {
+template <bool HALVES, class V, class F> inline void store_transposed(V *r, F row) {
     constexpr int W = sizeof(V) / sizeof(V{}[0]), H = W / 2;
-#if BYTES == 64
-    if constexpr (sizeof(V) == BYTES) {
+#if BYTES > 16
+    if constexpr (HALVES && sizeof(V) == BYTES) {
         transpose<W, H / 2>(r);
         for (int w = 0; w < H; ++w) {
             char *upper = row(w), *lower = row(w + H);
@@ -116,7 +126,7 @@ template <class T> inline void transpose_matrix(ptrdiff_t m, ptrdiff_t n, const 
         for (ptrdiff_t j = 0; j < n; j += W) {
             ptrdiff_t first = i + W <= m ? i : m - W, left = j + W <= n ? j : n - W;
             V r[W];
-            load_transposed(r, [=](int w) { return reinterpret_cast<const char *>(a + (first + w) * lda + left); });
+            load_transposed<true>(r, [=](int w) { return reinterpret_cast<const char *>(a + (first + w) * lda + left); });
             for (int w = 0; w < W; ++w) __builtin_memcpy(out + (left + w) * ldout + first, &r[w], sizeof(V));
         }
 }

@@ -2,7 +2,7 @@
 
     python drivers.py                              # the LEAST of src/tridiagonal.pxd and src/bidiagonal.pxd
     python drivers.py --ops svd --dtypes complex64 --sizes 2000
-    python drivers.py --ops eig,eigvals --dtypes float64,float32 --sizes 2,4,8,12,16   # the SMALL_EIG of src/geev.pxd
+    python drivers.py --ops eig,eigvals --dtypes float64 --sizes 2,4,8,12,16           # the SMALL_EIG of src/geev.pxd
 
 Prints the time of the function without lanes, with which they go, over the time with them, for eig and eigvals that of
 NumPy's over ours: medians of interleaved rounds. Beyond those sizes both are LAPACK's: to see what another one would
@@ -20,7 +20,7 @@ from matkern.kernels import gufunc
 import matkern as mk
 
 SIZES = "192,256,384,512,768,1024,1536"
-GENERAL = {"eig": np.linalg.eig, "eigvals": np.linalg.eigvals}  # LAPACK's geev, matrix by matrix, on one thread
+GENERAL = {"eig": np.linalg.eig, "eigvals": np.linalg.eigvals}  # LAPACK's dgeev, of any precision, on one thread
 ENTRIES = 30_000  # of a batch of those, beside which a call is short
 
 

@@ -1,10 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Eigenvalues and eigenvectors of a small real matrix: LAPACK's QR iteration, and what geev does around it.
 
-The calls of geev take most of its time for a few rows. The steps are the same: A is balanced (E. E. Osborne, On
-pre-conditioning of matrices, J. ACM 7 (1960)), Householder's reflections reduce it to H = Q^T A Q, lahqr makes of H a
-real Schur form T, the eigenvectors of T come from back substitution, and Q times them are those of A. All that is in
-double precision, and in column-major order.
+For two to four rows what geev calls and looks up takes as long as the rest, or longer. The steps are the same: A is
+balanced (E. E. Osborne, On pre-conditioning of matrices, J. ACM 7 (1960)), Householder's reflections reduce it to
+H = Q^T A Q, lahqr makes of H a real Schur form T, the eigenvectors of T come from back substitution, and Q times them
+are those of A. All that is in double precision, and in column-major order.
 
 Left to geev are rows and columns of zeros, which it sets apart when it balances, eigenvalues that are equal but for
 rounding, as it replaces the quotients, and what is so small that its square is not a number.
@@ -22,8 +22,8 @@ ctypedef fused floating:
     double
 
 cdef enum:
-    SMALL_EIG = 16          # rows, up to which this is faster than geev (bench/drivers.py),
-    SMALL_EIG_SINGLE = 8    # and in single precision, whose geev computes in that
+    SMALL_EIG = 16          # rows, up to which this is faster than dgeev (bench/drivers.py),
+    SMALL_EIG_SINGLE = 8    # and than sgeev, measured with this file's call in eig.pyx taken out
 
 
 cdef inline double square(z x) noexcept nogil:

@@ -20,7 +20,7 @@ SOURCES = {
 }  # C++ beside a .pyx
 XLA_HEADERS = Path(find_spec("jaxlib").origin).parent / "include"
 HEADERS = [*Path("src").glob("*.pxd"), Path("src/level3.h")]
-LANE_SOURCES = ["src/lanes/lanes.cpp", "src/lanes/gemm.cpp", "src/lanes/trsm.cpp", "src/lanes/gemv.cpp"]
+LANE_SOURCES = [f"src/lanes/{name}.cpp" for name in ("lanes", "gemm", "trsm", "gemv", "dense")]
 LANES = {"baseline": (16, [])}  # instruction sets: bytes of a register, how to ask the compiler for it
 if platform.machine() == "x86_64":
     LANES["avx2"] = (32, ["-mavx2", "-mfma"])

@@ -156,6 +156,7 @@ cdef extern from "level3.h":
         char *c
         void *alpha
         void *beta
+        const void *weights
         int64_t pieces
     ctypedef struct System "matkern_system":
         bint product
@@ -171,7 +172,9 @@ cdef extern from "level3.h":
         bint (*fits)(const Product *product) noexcept nogil
         bint (*multiply)(const Product *product) noexcept nogil
         bint (*solve)(const System *system) noexcept nogil
-        bint (*scale_columns)(char dtype, int64_t m, int64_t n, const void *a, const void *w, void *out) noexcept nogil
+        bint (*mirror)(char dtype, int64_t n, void *a) noexcept nogil
+        int64_t (*skew_quotients)(char dtype, int64_t n, double apart, const void *w, void *m) noexcept nogil
+        bint (*sum_of_squares)(char dtype, int64_t count, const void *a, double *sum) noexcept nogil
         bint (*has_gemv)() noexcept nogil
         void (*gemv)(char dtype, int64_t m, int64_t n, const void *a, int64_t lda, const void *x, void *y,
                      const void *v, void *w) noexcept nogil
@@ -279,7 +282,7 @@ cdef inline Product product(char hermitian, char transa, char transb, Py_ssize_t
     p.transa, p.transb = transa, transb
     p.m, p.n, p.k, p.lda, p.ldb, p.ldc = m, n, k, lda, ldb, ldc
     p.a, p.b, p.c, p.alpha, p.beta = <char*> a, <char*> b, <char*> c_, alpha, beta
-    p.pieces = 1
+    p.weights, p.pieces = NULL, 1
     return p
 
 
@@ -289,6 +292,16 @@ cdef inline void gemm(char transa, char transb, Py_ssize_t m, Py_ssize_t n, Py_s
     """C := alpha op(A) op(B) + beta C; C is (m, n), op(A) is (m, k), op(B) is (k, n)."""
     cdef Product p = product(0, transa, transb, m, n, k, &alpha, a, lda, b, ldb, &beta, c_, ldc)
     multiply_shared(&p)
+
+
+cdef inline bint gemm_weighted(char triangle, char transb, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, scalar *a,
+                               scalar *w, scalar *b, scalar *c_) noexcept nogil:
+    """C := A diag(w) op(B) for real w, or its triangle L or U (the other may be written, too), without a workspace, if
+    it is of the small products that need none: whether it was done. Rows lie one after another."""
+    cdef scalar one = 1, zero = 0
+    cdef Product p = product(0, c'N', transb, m, n, k, &one, a, k, b, n if transb == c'N' else k, &zero, c_, n)
+    p.triangle, p.weights = triangle, w
+    return <double> m * n * k < SHARED_ABOVE and fits(&p) and matkern_lent.multiply(&p)
 
 
 cdef inline void hemm(char uplo, Py_ssize_t m, Py_ssize_t n, scalar alpha, scalar *a, Py_ssize_t lda,

@@ -42,8 +42,6 @@ cdef inline void scale(Py_ssize_t size, double number, scalar *a) noexcept nogil
 cdef inline void scale_columns(Py_ssize_t m, Py_ssize_t n, scalar *a, scalar *w, scalar *out) noexcept nogil:
     """out := A diag(w) for A of shape (m, n) and real w, in the precision of A."""
     cdef Py_ssize_t i, j
-    if matkern_lent is not NULL and matkern_lent.scale_columns(letter(a), m, n, a, w, out):
-        return
     for i in range(m):
         for j in range(n):
             if scalar is s or scalar is d:
@@ -122,6 +120,8 @@ cdef inline void hermitian_lower(int triangle, Py_ssize_t n, scalar *a, scalar *
 cdef inline void mirror(Py_ssize_t n, scalar *a) noexcept nogil:
     """The upper triangle := the conjugate of the lower, the diagonal real."""
     cdef Py_ssize_t i, j, i0, n4 = n - n % 4
+    if matkern_lent is not NULL and matkern_lent.mirror(letter(a), n, a):
+        return
     for i0 in range(0, n4, 32):
         for j in range(0, min(i0 + 32, n4), 4):
             for i in range(max(i0, j + 4), min(i0 + 32, n4), 4):
@@ -226,6 +226,9 @@ cdef inline double sum_of_squares(Py_ssize_t size, scalar *a) noexcept nogil:
     cdef double sums[8]
     cdef double x
     cdef Py_ssize_t i, j, parts = 2 * size if scalar is c or scalar is z else size
+    if matkern_lent is not NULL and matkern_lent.sum_of_squares(
+            c's' if scalar is s or scalar is c else c'd', parts, a, &x):
+        return x
     for j in range(8):
         sums[j] = 0
     for i in range(0, parts - parts % 8, 8):

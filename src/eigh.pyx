@@ -22,12 +22,13 @@ is zero for a loss that has a gradient; `gauge="raise"` fails when it is above G
 from libc.math cimport fabs, sqrt
 from numpy.linalg import LinAlgError
 
-from blas cimport c, conj, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, use_level3, z
+from blas cimport (
+    c, conj, d, eps, gemm, gemmt, get_real, imag, letter, matkern_lent, real, s, scalar, set_real, use_level3, z)
 from degenerate cimport GAUGE, REPEATED, divide
 from dense cimport (
-    all_finite, fill, finish_hermitian, hermitian_lower, mirror, norm, phases, scale_columns, turn_columns)
+    all_finite, fill, finish_hermitian, hermitian_lower, mirror, norm, phases, turn_columns)
 from gufunc cimport NONFINITE, dtypes
-from tridiagonal cimport heevd, heevd_workspace
+from tridiagonal cimport heevd, heevd_workspace, lower_from_eigen
 
 from matkern.kernels.gufunc import Kernel, level3
 
@@ -65,7 +66,7 @@ cdef double repeated_within(Py_ssize_t n, scalar *w) noexcept nogil:
 
 
 cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) noexcept nogil:
-    cdef Py_ssize_t i, j, i0, j0, size = n[0], square = n[0] * n[0]
+    cdef Py_ssize_t i, j, i0, j0, done = 0, size = n[0], square = n[0] * n[0]
     cdef scalar *w = x[0]
     cdef scalar *v = x[1]
     cdef scalar *w_bar = x[2]
@@ -84,8 +85,7 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
         if w_bar is NULL:
             fill(square, 0, g)
         else:
-            scale_columns(size, size, v, w_bar, vx)
-            gemmt(c'L', False, c'N', c'C', size, size, 1, vx, size, v, size, 0, g, size)
+            lower_from_eigen(size, w_bar, v, vx, g)
     else:
         small = GAUGE * size * eps(w) * level
         apart = repeated_within(size, w)
@@ -94,8 +94,11 @@ cdef int vjp(scalar **x, const Py_ssize_t *n, const int *option, scalar *work) n
             if option[GAUGE_POLICY] == 0 and fabs(imag(m[i * size + i])) > small:
                 return PHASE
             m[i * size + i] = 0 if w_bar is NULL else <scalar> get_real(w_bar, i)
-        for i0 in range(0, size, 16):                       # tiles, as both triangles are read and written
-            for j0 in range(0, i0 + 1, 16):
+        if scalar is s or scalar is d:
+            if matkern_lent is not NULL:
+                done = matkern_lent.skew_quotients(letter(w), size, apart, w, m)
+        for i0 in range(done, size, 16):                    # tiles, as both triangles are read and written
+            for j0 in range(0, i0 + 16, 16):
                 for i in range(i0, min(i0 + 16, size)):
                     for j in range(j0, min(j0 + 16, i)):
                         numerator = (m[i * size + j] - conj(m[j * size + i])) / 2

@@ -33,10 +33,10 @@ from libc.math cimport cos, exp, expm1, fabs, floor, fmin, frexp, isfinite, ldex
 from numpy.linalg import LinAlgError
 
 from blas cimport c, d, eps, gemm, gemmt, get_real, imag, real, s, scalar, set_real, transpose, use_level3, z
-from dense cimport all_finite, copy, fill, hermitian_lower, mirror, scale, scale_by_power, scale_columns
+from dense cimport all_finite, copy, fill, hermitian_lower, mirror, scale, scale_by_power
 from gufunc cimport NONFINITE, dtypes
 from pivoted cimport factor, pivots_valid, solve_factored
-from tridiagonal cimport heevd, heevd_workspace
+from tridiagonal cimport heevd, heevd_workspace, lower_from_eigen
 
 from matkern.kernels.gufunc import Kernel, level3
 
@@ -437,8 +437,7 @@ cdef int forward_hermitian(scalar **x, const Py_ssize_t *size, const int *option
         return NO_CONVERGENCE
     for j in range(n):
         set_real(work + square, j, exp(get_real(w, j)))
-    scale_columns(n, n, q, work + square, work)
-    gemmt(c'L', False, c'N', c'C', n, n, 1, work, n, q, n, 0, x[1], n)
+    lower_from_eigen(n, work + square, q, work, x[1])
     mirror(n, x[1])
     return 0
 

@@ -70,7 +70,8 @@ cdef extern from *:
 
     static const matkern_level3 lent = {
         matkern::share, matkern::product_fits, matkern::own_product, matkern::small_system,
-        matkern::scale_columns, matkern::has_gemv, matkern::gemv, matkern::hemv};
+        matkern::mirror, matkern::skew_quotients, matkern::sum_of_squares,
+        matkern::has_gemv, matkern::gemv, matkern::hemv};
     """
     const void *c_level3 "&lent"
 

@@ -13,6 +13,7 @@ typedef struct matkern_product {    /* of one dtype: C := alpha op(A) op(B) + be
     int64_t m, n, k, lda, ldb, ldc;
     char *a, *b, *c;
     void *alpha, *beta;
+    const void *weights;            /* of a product that `fits`: alpha op(A) diag(weights) op(B), real; NULL: none */
     int64_t pieces;                 /* that threads share it in */
 } matkern_product;
 
@@ -33,8 +34,13 @@ typedef struct matkern_level3 {     /* of gufunc.pyx, for the other modules */
     int (*fits)(const matkern_product *product);        /* whether `multiply` is faster than BLAS */
     int (*multiply)(const matkern_product *product);    /* whether it was done, and is not left to BLAS */
     int (*solve)(const matkern_system *system);         /* the same */
-    /* out := A diag(w) for A of shape (m, n) and real w, and whether it was done */
-    int (*scale_columns)(char dtype, int64_t m, int64_t n, const void *a, const void *w, void *out);
+    /* A's upper triangle := the conjugate of its lower one, its diagonal real; and whether it was done */
+    int (*mirror)(char dtype, int64_t n, void *a);
+    /* X_ij := (M_ij - M_ji) / 2 / (w_j - w_i) in place of M's off-diagonal entries, in so many leading rows and columns; 0 if
+       w is not ascending by more than `apart`. Real numbers. */
+    int64_t (*skew_quotients)(char dtype, int64_t n, double apart, const void *w, void *m);
+    /* *sum := that of the squares of real numbers in double precision; and whether it was done */
+    int (*sum_of_squares)(char dtype, int64_t count, const void *a, double *sum);
     /* What follows is of matrices in column-major order, for when `has_gemv`. y := A x + y and, as A is read, w := A^H v + w
        for A of shape (m, n); y or w may be NULL. */
     int (*has_gemv)(void);

@@ -32,7 +32,7 @@ from libc.math cimport fabs, hypot, sqrt
 from numpy.linalg import LinAlgError
 
 from bidiagonal cimport gesdd, gesdd_workspace
-from blas cimport c, conj, d, eps, gemm, get_real, imag, real, s, scalar, set_real, use_level3, z
+from blas cimport c, conj, d, eps, gemm, gemm_weighted, get_real, imag, real, s, scalar, set_real, use_level3, z
 from degenerate cimport GAUGE, RAISE, REPEATED, ZERO, divide, is_rounding
 from dense cimport all_finite, copy, fill, norm, phases, scale, scale_columns, turn_columns
 from gufunc cimport NONFINITE, dtypes
@@ -150,8 +150,10 @@ cdef void times_vh(Py_ssize_t k, Py_ssize_t n, scalar *q, scalar *vh, scalar *di
 
 cdef void of_values(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, scalar *u, scalar *vh, scalar *s_bar, scalar *work,
                     scalar *g) noexcept nogil:
-    """G := U diag(s_bar) V^H. The smaller of U and V^H is scaled, in a workspace of its size."""
+    """G := U diag(s_bar) V^H. The smaller of U and V^H is scaled, in a workspace of its size, if one is needed."""
     cdef Py_ssize_t i
+    if gemm_weighted(0, c'N', m, n, k, u, s_bar, vh, g):
+        return
     if m <= n:
         scale_columns(m, k, u, s_bar, work)
         gemm(c'N', c'N', m, n, k, 1, work, k, vh, n, 0, g, n)

@@ -12,8 +12,9 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from blas cimport (
-    c, conj, d, gemmt, gemv_columns, get_real, has_gemv, letter, matkern_lent, real, s, scalar, set_real, transpose, z)
-from dense cimport conjugate, copy, exponent_to_one, fill, scale_by_power
+    c, conj, d, gemm_weighted, gemmt, gemv_columns, get_real, has_gemv, letter, matkern_lent, real, s, scalar,
+    set_real, transpose, z)
+from dense cimport conjugate, copy, exponent_to_one, fill, scale_by_power, scale_columns
 from lapack cimport heevd_by_lapack, heevd_workspace_of_lapack, larfg, sterf
 from reflectors cimport multiply_reflected, multiply_workspace
 from stedc cimport stedc, stedc_workspace
@@ -174,3 +175,10 @@ cdef inline int heevd(char uplo, Py_ssize_t n, scalar *a, scalar *w, scalar *v, 
     for i in range(n):
         set_real(w, i, ldexp(get_real(w, i), -power))
     return info
+
+
+cdef inline void lower_from_eigen(Py_ssize_t n, scalar *w, scalar *v, scalar *work, scalar *out) noexcept nogil:
+    """The lower triangle of out := V diag(w) V^H for real w; what is above it may be written, too."""
+    if not gemm_weighted(c'L', c'C', n, n, n, v, w, v, out):
+        scale_columns(n, n, v, w, work)
+        gemmt(c'L', False, c'N', c'C', n, n, 1, work, n, v, n, 0, out, n)

@@ -79,6 +79,31 @@ class TestProduct:
             got = mk.svdvals_vjp(u, np.ones_like(s_bar), vh, s_bar)
             np.testing.assert_array_equal(got, exact(u * s_bar[:, None], vh))
 
+    def test_mirrored(self, rng, dtype):
+        """V diag(w_bar) V^H, of the eigenvalues alone, is Hermitian to the bit."""
+        for n in (*SIZES, 129, 180, 370):
+            v = integers(rng, (BATCH, n, n), dtype)
+            w_bar = rng.integers(-4, 5, (BATCH, n)).astype(v.real.dtype)
+            got = mk.eigvalsh_vjp(np.arange(n).astype(w_bar.dtype), v, w_bar)
+            np.testing.assert_array_equal(got, exact(v * w_bar[:, None], adjoint(v)))
+
+    def test_quotients_by_gaps_of_eigenvalues(self, rng, dtype):
+        """With a permutation for eigenvectors every entry of the cotangent is one quotient."""
+        for n in (*SIZES, 40):
+            v = np.eye(n, dtype=dtype)[:: rng.choice([1, -1])]
+            w = 2.0 ** np.arange(n) / 2 ** (n // 2) if n < 20 else np.arange(n)
+            w, m = w.astype(v.real.dtype), integers(rng, (n, n), dtype)
+            got = v.T @ mk.eigh_vjp(w, v, None, v @ m, gauge="ignore") @ v
+            upper = np.triu(m - adjoint(m), 1) / 2 / (w - w[:, None] + np.eye(n))
+            rtol = 4 * np.finfo(dtype).eps  # two roundings
+            np.testing.assert_allclose(got, (upper + adjoint(upper)).astype(dtype), rtol)
+
+    def test_sums_of_squares(self, rng, dtype):
+        for m, n in ((1, 1), (3, 5), (4, 4), (5, 7), (20, 33), (65, 70)):
+            a = integers(rng, (BATCH, m, n), dtype)
+            squares = (a.real.astype(float) ** 2 + a.imag.astype(float) ** 2).sum((-2, -1))
+            np.testing.assert_array_equal(mk.norm(a, axis=(-2, -1)), np.sqrt(squares).astype(a.real.dtype))
+
     def test_added_to_what_is_there(self, rng, dtype):
         """B2 - M B1, the second half of a system whose matrix is the identity with M below it."""
         for half, k in itertools.product((17, 24, 33, 50, 70), (1, 4, 8, 9, 17, 25, 40, 65)):

@@ -61,9 +61,19 @@ int small_system(const matkern_system *system) {
     return variant && variant->trsm(*system);
 }
 
-int scale_columns(char dtype, int64_t m, int64_t n, const void *a, const void *w, void *out) {
+int mirror(char dtype, int64_t n, void *a) {
     const LaneVariant *variant = lane_variant();
-    if (variant) variant->scale_columns(dtype, m, n, a, w, out);
+    return variant && variant->mirror(dtype, n, a);
+}
+
+int64_t skew_quotients(char dtype, int64_t n, double apart, const void *w, void *m) {
+    const LaneVariant *variant = lane_variant();
+    return variant ? variant->skew_quotients(dtype, n, apart, w, m) : 0;
+}
+
+int sum_of_squares(char dtype, int64_t count, const void *a, double *sum) {
+    const LaneVariant *variant = lane_variant();
+    if (variant) *sum = variant->sum_of_squares(dtype, count, a);
     return variant != nullptr;
 }
 

@@ -178,6 +178,7 @@ template <class N> bool is_faster(const matkern_product &p) {
     bool real = PARTS == 1 || (alpha[1] == 0 && beta[1] == 0);
     if (p.n * PARTS < W || *alpha == 0 || !real) return false;
     if (fits_cache<N>(p)) return p.transb == 'N' || p.m > 4;    // B^T is worth copying
+    if (p.weights) return false;
     ptrdiff_t bytes = p.m * p.k * PARTS * ptrdiff_t(sizeof(T));
     return HAS_BLOCKS && p.m >= LEAST && p.n >= LEAST && p.k >= LEAST
         && bytes <= (p.transa == 'N' ? LARGEST_A : LARGEST_A_TRANSPOSED);
@@ -262,6 +263,20 @@ template <class N> bool multiply_blocks(const matkern_product &p, Gemm<N> whole)
     return true;
 }
 
+// out := diag(w) B for B of `rows` rows, which may be out itself.
+template <int W, class T>
+void scale_rows(ptrdiff_t rows, ptrdiff_t columns, const T *w, const T *b, ptrdiff_t ldb, T *out) {
+    using V = typename vector_of<T, W>::type;
+    for (ptrdiff_t i = 0; i < rows; ++i, b += ldb, out += columns) {
+        ptrdiff_t j = 0;
+        for (; j + W <= columns; j += W) {
+            V x = w[i] * load<V>(b + j);
+            __builtin_memcpy(out + j, &x, sizeof x);
+        }
+        for (; j < columns; ++j) out[j] = w[i] * b[j];
+    }
+}
+
 template <class N> bool multiply(const matkern_product &p) {
     using T = typename N::scalar;
     constexpr int W = N::width, PARTS = N::parts;
@@ -280,41 +295,20 @@ template <class N> bool multiply(const matkern_product &p) {
                   reinterpret_cast<const T *>(p.b), ldb, reinterpret_cast<T *>(p.c), p.ldc * PARTS, scale, cross, *beta,
                   p.triangle, p.strict != 0, p.triangle && *beta != 0, p.shift * PARTS};
     if (HAS_BLOCKS && !fits_cache<N>(p)) return multiply_blocks(p, whole);
-    if (p.transb == 'N') {
+    if (p.transb == 'N' && !p.weights) {
         whole.run(p.m);
         return true;
     }
     Scratch<T> copy(p.k * columns);
     if (!copy.numbers) return false;
-    transpose_numbers<N>(p.n, p.k, p.b, p.ldb, copy.numbers, p.n);
+    if (p.transb != 'N') {
+        transpose_numbers<N>(p.n, p.k, p.b, p.ldb, copy.numbers, p.n);
+        whole.b = copy.numbers, whole.ldb = columns;
+    }
+    if (p.weights) scale_rows<W>(p.k, columns, static_cast<const T *>(p.weights), whole.b, whole.ldb, copy.numbers);
     whole.b = copy.numbers, whole.ldb = columns;
     whole.run(p.m);
     return true;
-}
-
-template <class N> void scale(ptrdiff_t m, ptrdiff_t n, const typename N::scalar *a, const typename N::scalar *w,
-                              typename N::scalar *out) {
-    using T = typename N::scalar;
-    using V = typename vector_of<T, N::width>::type;
-    constexpr ptrdiff_t W = N::width, PARTS = N::parts, STRIP = 128;
-    T doubled[STRIP];
-    for (ptrdiff_t j0 = 0; j0 < n * PARTS; j0 += STRIP) {
-        ptrdiff_t count = std::min(STRIP, n * PARTS - j0);
-        const T *factors = w + j0;                  // one for each component of a row
-        if constexpr (PARTS == 2) {
-            for (ptrdiff_t j = 0; j < count; ++j) doubled[j] = w[(j0 + j) / 2];
-            factors = doubled;
-        }
-        for (ptrdiff_t i = 0, j = 0; i < m; ++i, j = 0) {
-            const T *from = a + i * n * PARTS + j0;
-            T *to = out + i * n * PARTS + j0;
-            for (; j + W <= count; j += W) {
-                V x = load<V>(from + j) * load<V>(factors + j);
-                __builtin_memcpy(to + j, &x, sizeof x);
-            }
-            for (; j < count; ++j) to[j] = from[j] * factors[j];
-        }
-    }
 }
 
 }  // namespace
@@ -325,13 +319,6 @@ bool gemm_fits(const matkern_product &p) {
 
 bool gemm(const matkern_product &p) {
     return with_number(p.dtype, [&](auto number) { return multiply<decltype(number)>(p); });
-}
-
-void scale_columns(char dtype, ptrdiff_t m, ptrdiff_t n, const void *a, const void *w, void *out) {
-    with_number(dtype, [&](auto number) {
-        using T = typename decltype(number)::scalar;
-        scale<decltype(number)>(m, n, static_cast<const T *>(a), static_cast<const T *>(w), static_cast<T *>(out));
-    });
 }
 
 }  // namespace LANES

@@ -1,4 +1,4 @@
-// gemm.cpp, trsm.cpp and gemv.cpp for those who only call them. What returns false is left to BLAS.
+// gemm.cpp, trsm.cpp, gemv.cpp and dense.cpp for those who only call them. What returns false is left to the caller.
 #pragma once
 #include <cstddef>
 
@@ -11,10 +11,10 @@ bool gemm_fits(const matkern_product &p);
 bool gemm(const matkern_product &p);
 bool trsm(const matkern_system &p);
 
-// out := A diag(w) for A of shape (m, n) and real w
-void scale_columns(char dtype, std::ptrdiff_t m, std::ptrdiff_t n, const void *a, const void *w, void *out);
+bool mirror(char dtype, std::ptrdiff_t n, void *a);     // as in level3.h, like what follows
+std::ptrdiff_t skew_quotients(char dtype, std::ptrdiff_t n, double apart, const void *w, void *m);
+double sum_of_squares(char dtype, std::ptrdiff_t count, const void *a);
 
-// As in level3.h.
 void gemv(char dtype, std::ptrdiff_t m, std::ptrdiff_t n, const void *a, std::ptrdiff_t lda, const void *x, void *y,
           const void *v, void *w);
 void hemv(char dtype, std::ptrdiff_t n, std::ptrdiff_t first, std::ptrdiff_t last, const void *a, std::ptrdiff_t lda,

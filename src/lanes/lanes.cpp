@@ -143,7 +143,9 @@ const matkern::LaneVariant variant = {NAME,
                                       gemm_fits,
                                       gemm,
                                       trsm,
-                                      scale_columns,
+                                      mirror,
+                                      skew_quotients,
+                                      sum_of_squares,
                                       gemv,
                                       hemv};
 

@@ -44,11 +44,13 @@ struct LaneVariant {
     void (*pack)(const LaneOperand *operand, int width, int blocks, char *first, char *const *each);
     // The way back, of `count` matrices. Returns those with a number that is not finite (of integers none).
     uint64_t (*unpack)(const LaneOperand *operand, int width, int count, char *first, char *const *each);
-    // Of one matrix: gemm.cpp, trsm.cpp and gemv.cpp.
+    // Of one matrix: gemm.cpp, trsm.cpp, gemv.cpp and dense.cpp.
     bool (*gemm_fits)(const matkern_product &product);
     bool (*gemm)(const matkern_product &product);
     bool (*trsm)(const matkern_system &system);
-    void (*scale_columns)(char dtype, ptrdiff_t m, ptrdiff_t n, const void *a, const void *w, void *out);
+    bool (*mirror)(char dtype, ptrdiff_t n, void *a);
+    ptrdiff_t (*skew_quotients)(char dtype, ptrdiff_t n, double apart, const void *w, void *m);
+    double (*sum_of_squares)(char dtype, ptrdiff_t count, const void *a);
     void (*gemv)(char dtype, ptrdiff_t m, ptrdiff_t n, const void *a, ptrdiff_t lda, const void *x, void *y, const void *v,
                  void *w);
     void (*hemv)(char dtype, ptrdiff_t n, ptrdiff_t first, ptrdiff_t last, const void *a, ptrdiff_t lda, const void *x, void *y);
@@ -65,7 +67,9 @@ constexpr int MOST_ROWS = 64;  // of a matrix in lanes: lu.hpp has a bit for eac
 int product_fits(const matkern_product *product);  // by the variant in use: level3.h
 int own_product(const matkern_product *product);
 int small_system(const matkern_system *system);
-int scale_columns(char dtype, int64_t m, int64_t n, const void *a, const void *w, void *out);
+int mirror(char dtype, int64_t n, void *a);
+int64_t skew_quotients(char dtype, int64_t n, double apart, const void *w, void *m);
+int sum_of_squares(char dtype, int64_t count, const void *a, double *sum);
 int has_gemv();
 void gemv(char dtype, int64_t m, int64_t n, const void *a, int64_t lda, const void *x, void *y, const void *v, void *w);
 void hemv(char dtype, int64_t n, int64_t first, int64_t last, const void *a, int64_t lda, const void *x, void *y);

@@ -127,6 +127,7 @@ template <class T> inline void transpose_matrix(ptrdiff_t m, ptrdiff_t n, const 
             ptrdiff_t first = i + W <= m ? i : m - W, left = j + W <= n ? j : n - W;
             V r[W];
             load_transposed<true>(r, [=](int w) { return reinterpret_cast<const char *>(a + (first + w) * lda + left); });
+#pragma GCC unroll 16                   // else they go through memory
             for (int w = 0; w < W; ++w) __builtin_memcpy(out + (left + w) * ldout + first, &r[w], sizeof(V));
         }
 }

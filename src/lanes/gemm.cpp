@@ -21,6 +21,7 @@ constexpr ptrdiff_t LARGEST = BYTES == 64 ? 1 << 19 : 1 << 17;
 constexpr bool HAS_BLOCKS = BYTES == 64;
 constexpr ptrdiff_t LARGEST_A = 1 << 24, LARGEST_A_TRANSPOSED = 1 << 22;
 constexpr ptrdiff_t LEAST = 32;         // of rows, columns and products to a sum
+constexpr int IN_FLIGHT = 8;            // multiply-adds that the CPU works on at a time
 constexpr ptrdiff_t DEPTH = 256, LARGEST_B = 3 << 18;   // of a block: its sums, and bytes of B, of which some more fit
 
 // out := A^T of numbers of 16 bytes.
@@ -79,11 +80,11 @@ template <class N> struct Gemm {
     // out := R rows of alpha op(A) op(B), S vectors of them; ADD: + beta out. The tail, the last vector, may overlap the one
     // before it: what is in both is made twice, alike.
     template <int R, int S, bool ADD> void sums(const T *left, const T *right, ptrdiff_t tail, T *out, ptrdiff_t ldout) const {
-        V sum[PARTS][R][S];
-        unroll<PARTS>([&](auto part) {
-            unroll<R>([&](auto r) { unroll<S>([&](auto s) { sum[part][r][s] = V{}; }); });
-        });
-        for (ptrdiff_t k = 0; k < depth; ++k, left += column, right += ldb) {
+        using Sums = V[PARTS][R][S];
+        auto each = [](auto f) {
+            unroll<PARTS>([&](auto part) { unroll<R>([&](auto r) { unroll<S>([&](auto s) { f(part, r, s); }); }); });
+        };
+        auto add = [&](Sums &sum) {
             V x[S];
             unroll<S>([&](auto s) { x[s] = load<V>(right + place<S>(s, tail)); });
             unroll<PARTS>([&](auto part) {
@@ -92,7 +93,18 @@ template <class N> struct Gemm {
                     unroll<S>([&](auto s) { sum[part][r][s] += y * x[s]; });
                 });
             });
+            left += column, right += ldb;
+        };
+        Sums sum;
+        each([&](auto part, auto r, auto s) { sum[part][r][s] = V{}; });
+        ptrdiff_t k = 0;
+        if constexpr (PARTS * R * S < IN_FLIGHT) {          // two sums of half the products do not wait for each other
+            Sums other;
+            each([&](auto part, auto r, auto s) { other[part][r][s] = V{}; });
+            for (; k + 1 < depth; k += 2) add(sum), add(other);
+            each([&](auto part, auto r, auto s) { sum[part][r][s] += other[part][r][s]; });
         }
+        for (; k < depth; ++k) add(sum);
         unroll<R>([&](auto r) {
             V value[S];
             unroll<S>([&](auto s) {

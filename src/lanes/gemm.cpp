@@ -24,25 +24,39 @@ constexpr ptrdiff_t LEAST = 32;         // of rows, columns and products to a su
 constexpr int IN_FLIGHT = 8;            // multiply-adds that the CPU works on at a time
 constexpr ptrdiff_t DEPTH = 256, LARGEST_B = 3 << 18;   // of a block: its sums, and bytes of B, of which some more fit
 
-// out := A^T of numbers of 16 bytes.
-void transpose_pairs(ptrdiff_t m, ptrdiff_t n, const double *a, ptrdiff_t lda, double *out, ptrdiff_t ldout) {
+// out := A^T of numbers of 16 bytes, `finish` as in shuffle.hpp.
+template <class F>
+void transpose_pairs(ptrdiff_t m, ptrdiff_t n, const double *a, ptrdiff_t lda, double *out, ptrdiff_t ldout, F finish) {
     using V = vector_of<double, 2>::type;
     for (ptrdiff_t i0 = 0; i0 < m; i0 += 4)
         for (ptrdiff_t j = 0; j < n; ++j)
             for (ptrdiff_t i = i0; i < i0 + 4 && i < m; ++i) {
-                V number = load<V>(a + 2 * (i * lda + j));
+                V number = finish(j, load<V>(a + 2 * (i * lda + j)));
                 __builtin_memcpy(out + 2 * (j * ldout + i), &number, sizeof number);
             }
 }
 
 // out := A^T of numbers of any dtype.
-template <class N> void transpose_numbers(ptrdiff_t m, ptrdiff_t n, const void *a, ptrdiff_t lda, void *out, ptrdiff_t ldout) {
+template <class N, class F = Unchanged>
+void transpose_numbers(ptrdiff_t m, ptrdiff_t n, const void *a, ptrdiff_t lda, void *out, ptrdiff_t ldout, F finish = {}) {
     constexpr int size = N::parts * sizeof(typename N::scalar);
-    if constexpr (size == 16) transpose_pairs(m, n, static_cast<const double *>(a), lda, static_cast<double *>(out), ldout);
+    if constexpr (size == 16)
+        transpose_pairs(m, n, static_cast<const double *>(a), lda, static_cast<double *>(out), ldout, finish);
     else {
         using Item = std::conditional_t<size == 4, float, double>;
-        transpose_matrix(m, n, static_cast<const Item *>(a), lda, static_cast<Item *>(out), ldout);
+        transpose_matrix(m, n, static_cast<const Item *>(a), lda, static_cast<Item *>(out), ldout, finish);
     }
+}
+
+// Those of a row times its real number in w.
+template <class T> auto weighted_by(const T *w) {
+    return [w](ptrdiff_t row, auto numbers) {
+        typename vector_of<T, sizeof numbers / sizeof(T)>::type parts;
+        __builtin_memcpy(&parts, &numbers, sizeof parts);
+        parts *= w[row];
+        __builtin_memcpy(&numbers, &parts, sizeof parts);
+        return numbers;
+    };
 }
 
 template <class F, int... I> inline void unroll(F f, std::integer_sequence<int, I...>) {
@@ -275,7 +289,7 @@ template <class N> bool multiply_blocks(const matkern_product &p, Gemm<N> whole)
     return true;
 }
 
-// out := diag(w) B for B of `rows` rows, which may be out itself.
+// out := diag(w) B for B of `rows` rows.
 template <int W, class T>
 void scale_rows(ptrdiff_t rows, ptrdiff_t columns, const T *w, const T *b, ptrdiff_t ldb, T *out) {
     using V = typename vector_of<T, W>::type;
@@ -313,11 +327,10 @@ template <class N> bool multiply(const matkern_product &p) {
     }
     Scratch<T> copy(p.k * columns);
     if (!copy.numbers) return false;
-    if (p.transb != 'N') {
-        transpose_numbers<N>(p.n, p.k, p.b, p.ldb, copy.numbers, p.n);
-        whole.b = copy.numbers, whole.ldb = columns;
-    }
-    if (p.weights) scale_rows<W>(p.k, columns, static_cast<const T *>(p.weights), whole.b, whole.ldb, copy.numbers);
+    auto weights = static_cast<const T *>(p.weights);
+    if (!weights) transpose_numbers<N>(p.n, p.k, p.b, p.ldb, copy.numbers, p.n);
+    else if (p.transb == 'N') scale_rows<W>(p.k, columns, weights, whole.b, ldb, copy.numbers);
+    else transpose_numbers<N>(p.n, p.k, p.b, p.ldb, copy.numbers, p.n, weighted_by(weights));
     whole.b = copy.numbers, whole.ldb = columns;
     whole.run(p.m);
     return true;

@@ -113,22 +113,36 @@ template <int T, class V, int... I> inline void gather(const V *in, int step, V 
     }
 }
 
-// out := A^T for A of shape (m, n), of items that are moved as numbers of type T, in tiles; the last of a row overlaps.
-template <class T> inline void transpose_matrix(ptrdiff_t m, ptrdiff_t n, const T *a, ptrdiff_t lda, T *out, ptrdiff_t ldout) {
+struct Unchanged {
+    template <class V> V operator()(ptrdiff_t, V numbers) const { return numbers; }
+};
+
+// out := A^T for A of shape (m, n), of items that are moved as numbers of type T, in tiles; the last of a row overlaps. What
+// goes to a row of it is made finish(row, of this).
+template <class T, class F = Unchanged>
+inline void transpose_matrix(ptrdiff_t m, ptrdiff_t n, const T *a, ptrdiff_t lda, T *out, ptrdiff_t ldout, F finish = {}) {
     constexpr int W = BYTES / sizeof(T);
     using V = typename vector_of<T, W>::type;
     if (m < W || n < W) {
         for (ptrdiff_t i = 0; i < m; ++i)
-            for (ptrdiff_t j = 0; j < n; ++j) __builtin_memcpy(out + j * ldout + i, a + i * lda + j, sizeof(T));
+            for (ptrdiff_t j = 0; j < n; ++j) {
+                T item = finish(j, load<T>(a + i * lda + j));
+                __builtin_memcpy(out + j * ldout + i, &item, sizeof(T));
+            }
         return;
     }
     for (ptrdiff_t i = 0; i < m; i += W)
         for (ptrdiff_t j = 0; j < n; j += W) {
             ptrdiff_t first = i + W <= m ? i : m - W, left = j + W <= n ? j : n - W;
+            const T *from = a + first * lda + left;
+            T *to = out + left * ldout + first;
             V r[W];
-            load_transposed<true>(r, [=](int w) { return reinterpret_cast<const char *>(a + (first + w) * lda + left); });
+            load_transposed<true>(r, [=](int w) { return reinterpret_cast<const char *>(from + w * lda); });
 #pragma GCC unroll 16                   // else they go through memory
-            for (int w = 0; w < W; ++w) __builtin_memcpy(out + (left + w) * ldout + first, &r[w], sizeof(V));
+            for (int w = 0; w < W; ++w, to += ldout) {
+                V items = finish(left + w, r[w]);
+                __builtin_memcpy(to, &items, sizeof(V));
+            }
         }
 }
 

@@ -296,8 +296,8 @@ cdef inline void gemm(char transa, char transb, Py_ssize_t m, Py_ssize_t n, Py_s
 
 cdef inline bint gemm_weighted(char triangle, char transb, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, scalar *a,
                                scalar *w, scalar *b, scalar *c_) noexcept nogil:
-    """C := A diag(w) op(B) for real w, or its triangle L or U (the other may be written, too), without a workspace, if
-    it is of the small products that need none: whether it was done. Rows lie one after another."""
+    """C := A diag(w) op(B) for real w, or its triangle L or U (the other may be written, too), if it is a small product
+    that `fits`: whether it was done. Of a larger one the caller scales a factor. Rows lie one after another."""
     cdef scalar one = 1, zero = 0
     cdef Product p = product(0, c'N', transb, m, n, k, &one, a, k, b, n if transb == c'N' else k, &zero, c_, n)
     p.triangle, p.weights = triangle, w

@@ -222,7 +222,7 @@ cdef inline bint zero_on_diagonal(Py_ssize_t n, Py_ssize_t first, scalar *a) noe
 
 
 cdef inline double sum_of_squares(Py_ssize_t size, scalar *a) noexcept nogil:
-    """Of all real and imaginary parts, in double precision, in eight sums that do not wait for each other."""
+    """Of all real and imaginary parts, in double precision, in several sums that do not wait for each other."""
     cdef double sums[8]
     cdef double x
     cdef Py_ssize_t i, j, parts = 2 * size if scalar is c or scalar is z else size

@@ -25,8 +25,7 @@ from numpy.linalg import LinAlgError
 from blas cimport (
     c, conj, d, eps, gemm, gemmt, get_real, imag, letter, matkern_lent, real, s, scalar, set_real, use_level3, z)
 from degenerate cimport GAUGE, REPEATED, divide
-from dense cimport (
-    all_finite, fill, finish_hermitian, hermitian_lower, mirror, norm, phases, turn_columns)
+from dense cimport all_finite, fill, finish_hermitian, hermitian_lower, mirror, norm, phases, turn_columns
 from gufunc cimport NONFINITE, dtypes
 from tridiagonal cimport heevd, heevd_workspace, lower_from_eigen
 

@@ -13,7 +13,7 @@ typedef struct matkern_product {    /* of one dtype: C := alpha op(A) op(B) + be
     int64_t m, n, k, lda, ldb, ldc;
     char *a, *b, *c;
     void *alpha, *beta;
-    const void *weights;            /* of a product that `fits`: alpha op(A) diag(weights) op(B), real; NULL: none */
+    const void *weights;            /* k real ones, if it `fits`: alpha op(A) diag(weights) op(B); NULL: none */
     int64_t pieces;                 /* that threads share it in */
 } matkern_product;
 

@@ -150,7 +150,7 @@ cdef void times_vh(Py_ssize_t k, Py_ssize_t n, scalar *q, scalar *vh, scalar *di
 
 cdef void of_values(Py_ssize_t m, Py_ssize_t k, Py_ssize_t n, scalar *u, scalar *vh, scalar *s_bar, scalar *work,
                     scalar *g) noexcept nogil:
-    """G := U diag(s_bar) V^H. The smaller of U and V^H is scaled, in a workspace of its size, if one is needed."""
+    """G := U diag(s_bar) V^H. Of a large product the smaller of U and V^H is scaled, in a workspace of its size."""
     cdef Py_ssize_t i
     if gemm_weighted(0, c'N', m, n, k, u, s_bar, vh, g):
         return

@@ -95,8 +95,20 @@ class TestProduct:
             w, m = w.astype(v.real.dtype), integers(rng, (n, n), dtype)
             got = v.T @ mk.eigh_vjp(w, v, None, v @ m, gauge="ignore") @ v
             upper = np.triu(m - adjoint(m), 1) / 2 / (w - w[:, None] + np.eye(n))
-            rtol = 4 * np.finfo(dtype).eps  # two roundings
+            rtol = 4 * np.finfo(dtype).eps  # three roundings
             np.testing.assert_allclose(got, (upper + adjoint(upper)).astype(dtype), rtol)
+
+    def test_gaps_beyond_the_largest_number(self, rng, dtype):
+        """Of single precision: double's are wider, and the quotients are not zero."""
+        info = np.finfo(dtype)
+        span = 1.6 if info.dtype == np.float32 else 0.8  # of the largest number
+        for n in (9, 33):
+            w = (np.linspace(-span / 2, span / 2, n) * info.max).astype(info.dtype)
+            m = np.zeros((n, n), dtype)
+            m[1:, 0] = info.max / 16
+            got = mk.eigh_vjp(w, np.eye(n, dtype=dtype), None, m, gauge="ignore")
+            gaps = np.linspace(0, span, n)[1:]
+            np.testing.assert_allclose(got[1:, 0].real, -1 / 32 / gaps, 8 * n * info.eps)
 
     def test_sums_of_squares(self, rng, dtype):
         for m, n in ((1, 1), (3, 5), (4, 4), (5, 7), (20, 33), (65, 70)):

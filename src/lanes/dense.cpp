@@ -46,7 +46,7 @@ template <class N, class T> bool mirror_in_tiles(ptrdiff_t n, T *a) {
     return true;
 }
 
-// One (W, W) tile of X and, unless it is on the diagonal, the one across.
+// One (W, W) tile of X, whose gaps are of the dtype's precision, and, unless it is on the diagonal, the one across.
 template <class T> inline void quotient_tile(ptrdiff_t n, ptrdiff_t row, ptrdiff_t column, const T *w, T *m) {
     constexpr int W = BYTES / sizeof(T);
     using V = typename vector_of<T, W>::type;
@@ -68,11 +68,13 @@ template <class T> inline void quotient_tile(ptrdiff_t n, ptrdiff_t row, ptrdiff
 
 template <class T> ptrdiff_t quotients(ptrdiff_t n, double apart, const T *w, T *m) {
     constexpr ptrdiff_t W = BYTES / sizeof(T);
+    const ptrdiff_t whole = n / W * W;
     for (ptrdiff_t i = 1; i < n; ++i)
         if (!(double(w[i]) - w[i - 1] > apart)) return 0;
-    for (ptrdiff_t i = 0; i < n / W * W; i += W)
+    if (n && !(w[n - 1] - w[0] <= limits<T>::largest)) return 0;    // a gap that is no number of the dtype
+    for (ptrdiff_t i = 0; i < whole; i += W)
         for (ptrdiff_t j = 0; j <= i; j += W) quotient_tile(n, i, j, w, m);
-    return n / W * W;
+    return whole;
 }
 
 template <class T> double squares(ptrdiff_t count, const T *a) {

@@ -37,7 +37,7 @@ typedef struct matkern_level3 {     /* of gufunc.pyx, for the other modules */
     /* A's upper triangle := the conjugate of its lower one, its diagonal real; and whether it was done */
     int (*mirror)(char dtype, int64_t n, void *a);
     /* X_ij := (M_ij - M_ji) / 2 / (w_j - w_i) in place of M's off-diagonal entries, in so many leading rows and columns; 0 if
-       w is not ascending by more than `apart`. Real numbers. */
+       w is not ascending by more than `apart`, or by too much for the dtype. Real numbers. */
     int64_t (*skew_quotients)(char dtype, int64_t n, double apart, const void *w, void *m);
     /* *sum := that of the squares of real numbers in double precision; and whether it was done */
     int (*sum_of_squares)(char dtype, int64_t count, const void *a, double *sum);

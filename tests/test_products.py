@@ -39,6 +39,8 @@ def shapes(rng, count):
         (32, 32, 2882),  # blocks of columns of which the last one would be less than a vector, in one dtype or another
         (40, 64, 5763),
         (33, 32, 11523),
+        *itertools.permutations((33, 64, 80)),  # more rows than a cache holds of a column
+        *itertools.permutations((33, 128, 80)),
     ]
 
 
@@ -72,7 +74,7 @@ class TestProduct:
 
     def test_with_scaled_columns(self, rng, dtype):
         """U diag(S_bar) V^H is the cotangent of a matrix whose singular values alone are wanted."""
-        for m, n in ((3, 7), (20, 20), (31, 33), (65, 70), (140, 150), (150, 140)):
+        for m, n in ((3, 7), (20, 20), (31, 33), (65, 70), (80, 128), (140, 150), (150, 140)):
             k = min(m, n)
             u, vh = integers(rng, (BATCH, m, k), dtype), integers(rng, (BATCH, k, n), dtype)
             s_bar = rng.integers(-4, 5, (BATCH, k)).astype(u.real.dtype)
@@ -81,7 +83,7 @@ class TestProduct:
 
     def test_mirrored(self, rng, dtype):
         """V diag(w_bar) V^H, of the eigenvalues alone, is Hermitian to the bit."""
-        for n in (*SIZES, 129, 180, 370):
+        for n in (*SIZES, 128, 129, 180, 370):
             v = integers(rng, (BATCH, n, n), dtype)
             w_bar = rng.integers(-4, 5, (BATCH, n)).astype(v.real.dtype)
             got = mk.eigvalsh_vjp(np.arange(n).astype(w_bar.dtype), v, w_bar)
@@ -125,6 +127,18 @@ class TestProduct:
             x = mk.solve_triangular(a, b, lower=True)
             np.testing.assert_array_equal(x[:, :half], b[:, :half])
             np.testing.assert_array_equal(x[:, half:], b[:, half:] - exact(m, b[:, :half]))
+
+    def test_added_within_wider_rows(self, rng, dtype):
+        """B2 - B1 M, with M above the identity, whose rows push each other out of the cache: the tangent of Q = I."""
+        for half in (40, 80, 128):
+            r, q = np.eye(2 * half, dtype=dtype), np.eye(2 * half, dtype=dtype)
+            r[:half, half:] = m = integers(rng, (half, half), dtype)
+            b = integers(rng, (BATCH, 2 * half, 2 * half), dtype)
+            c = b.copy()
+            c[:, :, half:] -= exact(b[:, :, :half], m)
+            low = np.tril(c, -1)
+            q_dot, _ = mk.qr_jvp(q, r, b)
+            np.testing.assert_array_equal(q_dot, low - adjoint(low) + 1j * c.imag * np.eye(2 * half))
 
     def test_system_of_powers_of_two(self, rng, dtype):
         """Substitution by sums of a few integers is exact, for each op."""

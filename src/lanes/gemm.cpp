@@ -1,6 +1,6 @@
 // One product of matrices for which BLAS is slower: of small ones, as it spends too long on packing them, C in tiles of
-// registers, A by entries, B by rows, where they lie, only B^T copied; of larger ones in blocks. setup.py compiles this file
-// for each instruction set, like lanes.cpp.
+// registers, A by entries, B by rows, where they lie, copied only if it is B^T, has weights, or has rows that push each other
+// out of the cache; of larger ones in blocks. setup.py compiles this file for each instruction set, like lanes.cpp.
 #include "gemm.hpp"
 
 #include <algorithm>
@@ -204,7 +204,7 @@ template <class N> bool is_faster(const matkern_product &p) {
     bool real = PARTS == 1 || (alpha[1] == 0 && beta[1] == 0);
     if (p.n * PARTS < W || *alpha == 0 || !real) return false;
     if (fits_cache<N>(p)) return p.transb == 'N' || p.m > 4;    // B^T is worth copying
-    if (p.weights) return false;
+    if (p.weights) return false;                    // multiply_blocks knows of none
     ptrdiff_t bytes = p.m * p.k * PARTS * ptrdiff_t(sizeof(T));
     return HAS_BLOCKS && p.m >= LEAST && p.n >= LEAST && p.k >= LEAST
         && bytes <= (p.transa == 'N' ? LARGEST_A : LARGEST_A_TRANSPOSED);
@@ -289,17 +289,27 @@ template <class N> bool multiply_blocks(const matkern_product &p, Gemm<N> whole)
     return true;
 }
 
-// out := diag(w) B for B of `rows` rows.
+// Whether so many rows at such a distance in bytes, like 512, are more than the first cache holds of one column. It has room
+// for WAYS lines whose addresses differ by multiples of WAY bytes.
+bool evicts_itself(ptrdiff_t rows, ptrdiff_t distance) {
+    constexpr ptrdiff_t WAY = 4096, WAYS = 8;
+    ptrdiff_t step = WAY;                           // between the places in a way
+    while (distance % step) step /= 2;
+    return rows > WAYS * (WAY / step);
+}
+
+// out := diag(w) B for B of `rows` rows, or B if w is NULL.
 template <int W, class T>
-void scale_rows(ptrdiff_t rows, ptrdiff_t columns, const T *w, const T *b, ptrdiff_t ldb, T *out) {
+void copy_rows(ptrdiff_t rows, ptrdiff_t columns, const T *w, const T *b, ptrdiff_t ldb, T *out, ptrdiff_t ldout) {
     using V = typename vector_of<T, W>::type;
-    for (ptrdiff_t i = 0; i < rows; ++i, b += ldb, out += columns) {
+    for (ptrdiff_t i = 0; i < rows; ++i, b += ldb, out += ldout) {
+        T weight = w ? w[i] : 1;
         ptrdiff_t j = 0;
         for (; j + W <= columns; j += W) {
-            V x = w[i] * load<V>(b + j);
+            V x = weight * load<V>(b + j);
             __builtin_memcpy(out + j, &x, sizeof x);
         }
-        for (; j < columns; ++j) out[j] = w[i] * b[j];
+        for (; j < columns; ++j) out[j] = weight * b[j];
     }
 }
 
@@ -321,17 +331,18 @@ template <class N> bool multiply(const matkern_product &p) {
                   reinterpret_cast<const T *>(p.b), ldb, reinterpret_cast<T *>(p.c), p.ldc * PARTS, scale, cross, *beta,
                   p.triangle, p.strict != 0, p.triangle && *beta != 0, p.shift * PARTS};
     if (HAS_BLOCKS && !fits_cache<N>(p)) return multiply_blocks(p, whole);
-    if (p.transb == 'N' && !p.weights) {
+    if (p.transb == 'N' && !p.weights && !evicts_itself(p.k, ldb * sizeof(T))) {
         whole.run(p.m);
         return true;
     }
-    Scratch<T> copy(p.k * columns);
+    ptrdiff_t ld = p.n + (evicts_itself(p.k, columns * sizeof(T)) ? W / PARTS : 0);
+    Scratch<T> copy(p.k * ld * PARTS);
     if (!copy.numbers) return false;
     auto weights = static_cast<const T *>(p.weights);
-    if (!weights) transpose_numbers<N>(p.n, p.k, p.b, p.ldb, copy.numbers, p.n);
-    else if (p.transb == 'N') scale_rows<W>(p.k, columns, weights, whole.b, ldb, copy.numbers);
-    else transpose_numbers<N>(p.n, p.k, p.b, p.ldb, copy.numbers, p.n, weighted_by(weights));
-    whole.b = copy.numbers, whole.ldb = columns;
+    if (p.transb == 'N') copy_rows<W>(p.k, columns, weights, whole.b, ldb, copy.numbers, ld * PARTS);
+    else if (weights) transpose_numbers<N>(p.n, p.k, p.b, p.ldb, copy.numbers, ld, weighted_by(weights));
+    else transpose_numbers<N>(p.n, p.k, p.b, p.ldb, copy.numbers, ld);
+    whole.b = copy.numbers, whole.ldb = ld * PARTS;
     whole.run(p.m);
     return true;
 }

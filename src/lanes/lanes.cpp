@@ -86,7 +86,7 @@ const matkern::LaneKernel kernels[] = {
     KERNEL(eigh, tridiagonal),
     KERNEL_OF_GEMM(eigh_vjp, with_avx2(24, 32), 14, 32, 32, two_matrices),
     KERNEL_OF_GEMM(eigh_jvp, with_avx2(28, 32), 12, 32, 32, two_matrices),
-    KERNEL_OF_GEMM_BY(eigvalsh_vjp, eigh_vjp, 28, 20, 24, 24, two_matrices),
+    KERNEL_OF_GEMM_BY(eigvalsh_vjp, eigh_vjp, with_avx2(20, 28), with_avx2(14, 20), with_avx2(16, 24), 24, two_matrices),
     KERNEL_BY(eigvalsh_jvp, eigh_jvp, two_matrices),
     KERNEL(expm, exponential_by_powers),
     KERNEL_OF_GEMM(expm_vjp, 24, 24, 16, 16, eight_matrices),
